@@ -1,0 +1,1 @@
+"""The durable store: schema, engine, group commit and migrations."""

@@ -1,0 +1,133 @@
+"""Group commit: writes of concurrent callers go to disk in one transaction.
+
+A flush costs the same for one row as for sixty-four, so one writer takes whatever is waiting,
+runs it in one transaction, and releases each caller only after that transaction is on disk.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self, TypeVar, cast
+
+import anyio
+from anyio.abc import TaskGroup
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from mcp_orchestrator.errors import BackendUnavailableError, OrchestratorError
+from mcp_orchestrator.store.engine import Database
+
+T = TypeVar("T")
+#: Work done inside the transaction. It may run twice (a failed group is replayed one by one),
+#: so it touches nothing but the connection it is given.
+Unit = Callable[[AsyncConnection], Awaitable[T]]
+
+
+@dataclass(eq=False)
+class _Pending:
+    unit: Unit[Any]
+    done: anyio.Event
+    result: object = None
+    error: Exception | None = None
+    abandoned: bool = False
+
+
+class GroupCommitter:
+    """The one writer of a process; use it as an async context manager.
+
+    Args:
+        database: where to write.
+        largest_group: how many callers share one transaction at the most.
+    """
+
+    def __init__(self, database: Database, *, largest_group: int = 64) -> None:
+        self._database = database
+        self._largest_group = largest_group
+        self._waiting: list[_Pending] = []
+        self._wake = anyio.Event()
+        self._closing = False
+        self._tasks: TaskGroup | None = None
+
+    async def __aenter__(self) -> Self:
+        """Start the writer."""
+        self._tasks = anyio.create_task_group()
+        await self._tasks.__aenter__()
+        self._tasks.start_soon(self._write_groups)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Write what is still waiting, then stop."""
+        self._closing = True
+        self._wake.set()
+        if self._tasks is not None:
+            await self._tasks.__aexit__(None, None, None)
+
+    async def submit(self, unit: Unit[T]) -> T:
+        """Run a unit of writes and return its result once it is durable.
+
+        Raises:
+            OrchestratorError: what the unit itself raised; none of its writes were kept.
+            BackendUnavailableError: the database failed; the write may or may not be on disk
+                only if the connection broke during COMMIT, and is otherwise not.
+        """
+        if self._closing:
+            raise BackendUnavailableError(
+                "The store is closing.", remedy="Ask again when the server is back."
+            )
+        pending = _Pending(unit, anyio.Event())
+        self._waiting.append(pending)
+        self._wake.set()
+        try:
+            await pending.done.wait()
+        except BaseException:
+            pending.abandoned = True
+            raise
+        if pending.error is not None:
+            raise pending.error
+        return cast("T", pending.result)
+
+    async def _write_groups(self) -> None:
+        with anyio.CancelScope(shield=True):  # a cancelled server still writes what it accepted
+            while self._waiting or not self._closing:
+                if not self._waiting:
+                    self._wake = anyio.Event()
+                    await self._wake.wait()
+                    continue
+                group = self._waiting[: self._largest_group]
+                del self._waiting[: self._largest_group]
+                await self._write_group([pending for pending in group if not pending.abandoned])
+                for pending in group:
+                    pending.done.set()
+
+    async def _write_group(self, group: list[_Pending]) -> None:
+        if not group:
+            return
+        try:
+            await self._write_together(group)
+        except Exception as error:  # any fault of one unit must not reach its neighbours
+            if len(group) == 1:
+                group[0].error = _as_store_error(error)
+                return
+            for pending in group:
+                await self._write_group([pending])
+
+    async def _write_together(self, group: list[_Pending]) -> None:
+        async with self._database.write() as connection:
+            for pending in group:
+                pending.result = await pending.unit(connection)
+
+
+def _as_store_error(error: Exception) -> Exception:
+    if isinstance(error, OrchestratorError) or not isinstance(error, (SQLAlchemyError, OSError)):
+        return error
+    wrapped = BackendUnavailableError(
+        f"The store refused a write: {type(error).__name__}.",
+        remedy="See the log for the database's own words; run `mcp-orchestrator doctor`.",
+    )
+    wrapped.__cause__ = error
+    return wrapped

@@ -1,0 +1,5 @@
+"""The tables, as SQLAlchemy Core metadata; a module for each part that owns some."""
+
+from mcp_orchestrator.store.schema.metadata import metadata
+
+__all__ = ["metadata"]
