@@ -1,5 +1,7 @@
 """The store's own promises, on every database."""
 
+import sys
+
 import anyio
 import pytest
 from sqlalchemy import text
@@ -24,13 +26,18 @@ async def test_migrations_run_up_and_down_and_up(database: Database) -> None:
 
 
 async def test_several_servers_starting_together_migrate_once(database_url: str) -> None:
-    databases = [open_engine(database_url) for _ in range(4)]
+    program = (
+        "import anyio, sys\n"
+        "from mcp_orchestrator.store.engine import open_engine\n"
+        "from mcp_orchestrator.store.migrations import migrate\n"
+        "anyio.run(migrate, open_engine(sys.argv[1]))\n"
+    )
     async with anyio.create_task_group() as tasks:
-        for opened in databases:
-            tasks.start_soon(migrate, opened)
-    for opened in databases:
-        assert await current_revision(opened) == latest_revision()
-        await opened.close()
+        for _ in range(4):
+            tasks.start_soon(anyio.run_process, [sys.executable, "-c", program, database_url])
+    opened = open_engine(database_url)
+    assert await current_revision(opened) == latest_revision()
+    await opened.close()
 
 
 async def test_concurrent_writes_are_each_durable_when_their_caller_is_released(
