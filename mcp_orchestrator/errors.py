@@ -8,6 +8,7 @@ The tree::
     ├── NotFoundError            an id that does not exist, or is another principal's
     ├── ConflictError            the present state does not allow it
     │   └── StaleLeaseError      somebody else has taken the work over; this writer is late
+    ├── BusinessRefusalError     the answer is no: a saga compensates at once, without a retry
     ├── LimitExceededError       a size, a length, a budget or a time limit
     │   └── BudgetExceededError  money, tokens or calls
     ├── ConfigurationError       a setting is missing or wrong
@@ -84,6 +85,15 @@ class StaleLeaseError(ConflictError):
     """Somebody else has taken the work over; this writer is late and was refused."""
 
     code = "stale_lease"
+
+
+class BusinessRefusalError(OrchestratorError):
+    """An action's answer is no (no stock, not allowed): undo what was done, do not try again.
+
+    Any other exception of an action is a technical error, which its retry policy governs.
+    """
+
+    code = "business_refusal"
 
 
 class LimitExceededError(OrchestratorError):
