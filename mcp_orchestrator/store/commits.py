@@ -4,7 +4,7 @@ A flush costs the same for one row as for sixty-four, so one writer takes whatev
 runs it in one transaction, and releases each caller only after that transaction is on disk.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self, TypeVar, cast
@@ -18,15 +18,22 @@ from mcp_orchestrator.errors import BackendUnavailableError, OrchestratorError
 from mcp_orchestrator.store.engine import Database
 
 T = TypeVar("T")
+I = TypeVar("I")  # noqa: E741 - an item of a batch
 #: Work done inside the transaction. It may run twice (a failed group is replayed one by one),
 #: so it touches nothing but the connection it is given.
 Unit = Callable[[AsyncConnection], Awaitable[T]]
+#: Writes of the same kind, done for many callers in a few statements; the outcomes are in the
+#: order of the items, and an exception among them is raised to that item's caller alone. It may
+#: run twice, as a unit may.
+Batch = Callable[[AsyncConnection, Sequence[I]], Awaitable[Sequence[T | Exception]]]
 
 
 @dataclass(eq=False)
 class _Pending:
-    unit: Unit[Any]
     done: anyio.Event
+    unit: Unit[Any] | None = None
+    batch: Batch[Any, Any] | None = None
+    item: object = None
     result: object = None
     error: Exception | None = None
     abandoned: bool = False
@@ -75,11 +82,26 @@ class GroupCommitter:
             BackendUnavailableError: the database failed; the write may or may not be on disk
                 only if the connection broke during COMMIT, and is otherwise not.
         """
+        return cast("T", await self._submit(_Pending(anyio.Event(), unit=unit)))
+
+    async def submit_to(self, batch: Batch[I, T], item: I) -> T:
+        """Write one item together with those that others hand to the same batch function.
+
+        Args:
+            batch: the function that writes; the same object for all that shall go together.
+            item: what to write.
+
+        Raises:
+            OrchestratorError: what the batch function put in this item's place.
+            BackendUnavailableError: as for ``submit``.
+        """
+        return cast("T", await self._submit(_Pending(anyio.Event(), batch=batch, item=item)))
+
+    async def _submit(self, pending: _Pending) -> object:
         if self._closing:
             raise BackendUnavailableError(
                 "The store is closing.", remedy="Ask again when the server is back."
             )
-        pending = _Pending(unit, anyio.Event())
         self._waiting.append(pending)
         self._wake.set()
         try:
@@ -89,7 +111,7 @@ class GroupCommitter:
             raise
         if pending.error is not None:
             raise pending.error
-        return cast("T", pending.result)
+        return pending.result
 
     async def _write_groups(self) -> None:
         with anyio.CancelScope(shield=True):  # a cancelled server still writes what it accepted
@@ -117,9 +139,18 @@ class GroupCommitter:
                 await self._write_group([pending])
 
     async def _write_together(self, group: list[_Pending]) -> None:
+        batches: dict[Batch[Any, Any], list[_Pending]] = {}
         async with self._database.write() as connection:
             for pending in group:
-                pending.result = await pending.unit(connection)
+                if pending.batch is not None:
+                    batches.setdefault(pending.batch, []).append(pending)
+                elif pending.unit is not None:
+                    pending.result = await pending.unit(connection)
+            for batch, members in batches.items():
+                outcomes = await batch(connection, [pending.item for pending in members])
+                for pending, outcome in zip(members, outcomes, strict=True):
+                    pending.error = outcome if isinstance(outcome, Exception) else None
+                    pending.result = outcome
 
 
 def _as_store_error(error: Exception) -> Exception:

@@ -1,0 +1,64 @@
+"""JSON in one canonical text form: what is hashed is byte for byte what is stored.
+
+PostgreSQL's JSONB rewrites numbers and refuses the character U+0000, so sagas keep their JSON as
+ASCII text: sorted keys, no blanks, everything else escaped.
+"""
+
+import json
+from typing import Any, cast
+
+from pydantic import JsonValue
+from sqlalchemy import Dialect, Text
+from sqlalchemy.types import TypeDecorator
+
+from mcp_orchestrator.errors import InvalidInputError
+
+
+def canonical_json(value: object) -> str:
+    """Return the canonical text of a JSON value.
+
+    Raises:
+        InvalidInputError: the value is not JSON (a NaN, a date, an object of a class).
+    """
+    try:
+        return json.dumps(
+            value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False
+        )
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidInputError(
+            f"A value is not JSON: {error}.",
+            remedy="Use objects, lists, strings, finite numbers, booleans and null.",
+        ) from error
+
+
+def as_json(value: object) -> JsonValue:
+    """Return what a value will be after it was stored and read back.
+
+    Raises:
+        InvalidInputError: the value is not JSON.
+    """
+    return cast("JsonValue", json.loads(canonical_json(value)))
+
+
+def clean_text(text: str, *, longest: int = 4000) -> str:
+    """Make foreign text storable on every database: no NUL, no lone surrogate, not too long."""
+    text = text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode("utf-8")
+    if len(text) <= longest:
+        return text
+    half = longest // 2
+    return f"{text[:half]} … {text[-half:]}"
+
+
+class CanonicalJson(TypeDecorator[Any]):
+    """A column of canonical JSON text; NULL in SQL is None in Python."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: object, dialect: Dialect) -> str | None:  # noqa: ARG002
+        """Write the canonical form."""
+        return None if value is None else canonical_json(value)
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> Any:  # noqa: ARG002
+        """Read it back."""
+        return None if value is None else json.loads(value)
