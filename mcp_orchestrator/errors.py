@@ -10,7 +10,8 @@ The tree::
     │   └── StaleLeaseError      somebody else has taken the work over; this writer is late
     ├── BusinessRefusalError     the answer is no: a saga compensates at once, without a retry
     ├── LimitExceededError       a size, a length, a budget or a time limit
-    │   └── BudgetExceededError  money, tokens or calls
+    │   ├── BudgetExceededError  money, tokens or calls
+    │   └── QueueFullError       as many tasks wait as may wait
     ├── ConfigurationError       a setting is missing or wrong
     ├── BackendUnavailableError  a database, Redis, Docker, bubblewrap … does not answer
     │   └── SandboxUnavailableError
@@ -106,6 +107,12 @@ class BudgetExceededError(LimitExceededError):
     """A budget of money, tokens or calls is spent; nothing was sent."""
 
     code = "budget_exceeded"
+
+
+class QueueFullError(LimitExceededError):
+    """As many tasks wait as may wait; nothing was added."""
+
+    code = "queue_full"
 
 
 class ConfigurationError(OrchestratorError):
