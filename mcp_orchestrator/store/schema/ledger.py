@@ -1,1 +1,51 @@
-"""Tables of the ledger."""
+"""Tables of what model calls cost, and of the questions put to the client's own model."""
+
+from sqlalchemy import BigInteger, Column, Index, Integer, String, Table, Text
+
+from mcp_orchestrator.store.columns import Json, UtcDateTime
+from mcp_orchestrator.store.schema.metadata import metadata
+
+#: One row a model call, written before the call and settled after it. Money is in billionths of
+#: its currency, because sums of integers are exact in every database. The reserved columns hold
+#: what the call may cost at the most for as long as nobody knows better.
+ledger_entries = Table(
+    "ledger_entries",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("started_at", UtcDateTime, nullable=False),
+    Column("provider", String(64), nullable=False),
+    Column("model", String(128), nullable=False),
+    Column("purpose", String(128), nullable=False),
+    Column("owner", String(256)),
+    Column("saga_id", String(64)),
+    Column("outcome", String(16), nullable=False),
+    Column("error_code", String(64)),
+    Column("input_tokens", BigInteger, nullable=False),
+    Column("output_tokens", BigInteger, nullable=False),
+    Column("cached_tokens", BigInteger, nullable=False),
+    Column("reasoning_tokens", BigInteger, nullable=False),
+    Column("cost_billionths", BigInteger),
+    Column("currency", String(3)),
+    Column("reserved_tokens", BigInteger, nullable=False),
+    Column("reserved_billionths", BigInteger, nullable=False),
+    Column("latency_milliseconds", Integer),
+    Column("request_id", String(256)),
+    Index("ix_ledger_entries_saga_id_started_at", "saga_id", "started_at"),
+    Index("ix_ledger_entries_owner_started_at", "owner", "started_at"),
+    Index("ix_ledger_entries_started_at", "started_at"),
+)
+
+#: The mailbox of sampling: questions that wait for the client to hold a call open.
+sampling_requests = Table(
+    "sampling_requests",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("scope", String(64), nullable=False),
+    Column("subject", String(160), nullable=False),
+    Column("request", Json, nullable=False),
+    Column("posted_at", UtcDateTime, nullable=False),
+    Column("claimed_until", UtcDateTime),
+    Column("reply", Json),
+    Column("declined", Text),
+    Index("uq_sampling_requests_scope_subject", "scope", "subject", unique=True),
+)

@@ -1,0 +1,50 @@
+"""Model providers: Perplexity, DeepSeek and its like, and the client's own model.
+
+All are a ``Model``: one request in, one reply out. What a call costs is in the ledger, what it
+may cost is checked before it is made, and cancelling it stops the provider's work.
+"""
+
+from mcp_orchestrator.agents.budgets import Allowance, BudgetRules
+from mcp_orchestrator.agents.deepseek import DeepSeekModel
+from mcp_orchestrator.agents.http import ProviderHttp, Timeouts
+from mcp_orchestrator.agents.ledgered import LedgeredModel
+from mcp_orchestrator.agents.model import (
+    EFFORTS,
+    Citation,
+    Message,
+    Model,
+    ModelReply,
+    ModelRequest,
+    Progress,
+    SearchOptions,
+    Usage,
+)
+from mcp_orchestrator.agents.perplexity import PerplexityModel
+from mcp_orchestrator.agents.prices import DEEPSEEK_FLASH, Prices
+from mcp_orchestrator.agents.retries import RetryPolicy
+from mcp_orchestrator.agents.sampling import SamplingMailbox, SamplingModel, SamplingRequest
+
+__all__ = [
+    "DEEPSEEK_FLASH",
+    "EFFORTS",
+    "Allowance",
+    "BudgetRules",
+    "Citation",
+    "DeepSeekModel",
+    "LedgeredModel",
+    "Message",
+    "Model",
+    "ModelReply",
+    "ModelRequest",
+    "PerplexityModel",
+    "Prices",
+    "Progress",
+    "ProviderHttp",
+    "RetryPolicy",
+    "SamplingMailbox",
+    "SamplingModel",
+    "SamplingRequest",
+    "SearchOptions",
+    "Timeouts",
+    "Usage",
+]
