@@ -4,7 +4,7 @@ It is raw on purpose: a test decides each byte, when it is sent, and when the co
 """
 
 import json
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import cast
@@ -45,14 +45,16 @@ class Answer:
         wait: awaited before the status line is sent.
         before_piece: awaited before each piece.
         cut: break the connection after the pieces instead of ending the answer.
+        drop: break the connection without a word.
     """
 
     status: int = 200
-    pieces: Sequence[bytes] = (b"{}",)
+    pieces: Iterable[bytes] = (b"{}",)
     headers: dict[str, str] = field(default_factory=lambda: {"Content-Type": "application/json"})
     wait: Callable[[], Awaitable[object]] | None = None
     before_piece: Callable[[], Awaitable[object]] | None = None
     cut: bool = False
+    drop: bool = False
 
 
 Responder = Callable[[Received], Answer]
@@ -116,7 +118,7 @@ class ProviderServer:
             tasks.start_soon(watch)
             await _send(stream, answer)
             tasks.cancel_scope.cancel()
-        return not answer.cut and not gone.is_set()
+        return not (answer.cut or answer.drop or gone.is_set())
 
     def _note_hang_up(self) -> None:
         self.hang_ups += 1
@@ -148,6 +150,8 @@ async def _receive(reader: BufferedByteReceiveStream) -> Received:
 async def _send(stream: SocketStream, answer: Answer) -> None:
     if answer.wait is not None:
         await answer.wait()
+    if answer.drop:
+        return
     lines = [f"HTTP/1.1 {answer.status} Status", "Transfer-Encoding: chunked"]
     lines += [f"{name}: {value}" for name, value in answer.headers.items()]
     await stream.send("\r\n".join([*lines, "", ""]).encode())
