@@ -1,0 +1,39 @@
+"""Sagas: ordered steps that finish, or undo themselves, whatever crashes on the way."""
+
+from mcp_orchestrator.errors import BusinessRefusalError
+from mcp_orchestrator.saga.definition import SagaDefinition, SagaStep
+from mcp_orchestrator.saga.engine import SagaEngine
+from mcp_orchestrator.saga.events import EventType
+from mcp_orchestrator.saga.orchestrator import SagaConfig, SagaOrchestrator, SagaResult
+from mcp_orchestrator.saga.parsing import DefinitionDocument, parse_definition
+from mcp_orchestrator.saga.retry import NO_RETRY, RetryPolicy
+from mcp_orchestrator.saga.states import SagaState, StepState
+from mcp_orchestrator.saga.step import Action, ActionCatalog, StepHandle, StepOperations
+from mcp_orchestrator.saga.values import JsonObject, JsonValue
+from mcp_orchestrator.saga.view import AuditEvent, SagaView, StepView
+
+__all__ = [
+    "NO_RETRY",
+    "Action",
+    "ActionCatalog",
+    "AuditEvent",
+    "BusinessRefusalError",
+    "DefinitionDocument",
+    "EventType",
+    "JsonObject",
+    "JsonValue",
+    "RetryPolicy",
+    "SagaConfig",
+    "SagaDefinition",
+    "SagaEngine",
+    "SagaOrchestrator",
+    "SagaResult",
+    "SagaState",
+    "SagaStep",
+    "SagaView",
+    "StepHandle",
+    "StepOperations",
+    "StepState",
+    "StepView",
+    "parse_definition",
+]

@@ -1,0 +1,111 @@
+"""A saga's progress as the columns of its row, and back."""
+
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import Any, cast
+
+from sqlalchemy import Row
+
+from mcp_orchestrator.saga.definition import SagaDefinition
+from mcp_orchestrator.saga.progress import SagaProgress, StepProgress
+from mcp_orchestrator.saga.states import SagaState, StepState
+from mcp_orchestrator.saga.values import JsonObject, JsonValue
+
+
+@dataclass(frozen=True, slots=True)
+class SagaRecord:
+    """A saga as its runner holds it in memory: what is on disk, and the right to write more.
+
+    Attributes:
+        saga_id: the saga.
+        definition: what it runs.
+        progress: how far it is.
+        user_id: for whom.
+        ip_address: from where it was started.
+        epoch: the epoch of the lease.
+        sequence: the number of its last audit event.
+        head: the hash of its last audit event.
+        takeovers: how many runners in a row died with it before a step completed.
+    """
+
+    saga_id: str
+    definition: SagaDefinition
+    progress: SagaProgress
+    user_id: str | None
+    ip_address: str | None
+    epoch: int
+    sequence: int
+    head: str
+    takeovers: int = 0
+
+
+def checkpoint_columns(record: SagaRecord, now: datetime) -> dict[str, object]:
+    """Return the columns that every checkpoint writes."""
+    progress = record.progress
+    states = [(step.name, step.state) for step in progress.steps]
+    return {
+        "state": progress.state.value,
+        "goal": progress.goal.value,
+        "current_step_index": current_step(progress),
+        "steps": [_step_column(step) for step in progress.steps],
+        "completed_steps": [name for name, state in states if state is StepState.COMPLETED],
+        "compensated_steps": [name for name, state in states if state is StepState.COMPENSATED],
+        "context": progress.context,
+        "error": progress.error,
+        "needs_person": list(progress.needs_person),
+        "held_reason": progress.held_reason,
+        "retries": progress.retries,
+        "updated_at": now,
+        "finished_at": progress.finished_at,
+        "takeovers": record.takeovers,
+        "audit_sequence": record.sequence,
+        "audit_hash": record.head,
+    }
+
+
+def current_step(progress: SagaProgress) -> int:
+    """Return the index of the first step that is not done; of the last when all are."""
+    for index, step in enumerate(progress.steps):
+        if step.state is not StepState.COMPLETED:
+            return index
+    return len(progress.steps) - 1
+
+
+def progress_of(row: Row[Any]) -> SagaProgress:
+    """Read a saga's progress from its row."""
+    return SagaProgress(
+        steps=tuple(_step(column) for column in row.steps),
+        context=row.context,
+        state=SagaState(row.state),
+        goal=SagaState(row.goal),
+        error=row.error,
+        needs_person=tuple(row.needs_person),
+        held_reason=row.held_reason,
+        finished_at=row.finished_at,
+    )
+
+
+_PLAIN = StepProgress("")
+_TIMES = {"started_at", "finished_at", "wake_at"}
+
+
+def _step_column(step: StepProgress) -> JsonObject:
+    column: JsonObject = {}
+    for field in fields(step):
+        value = getattr(step, field.name)
+        if value != getattr(_PLAIN, field.name):
+            column[field.name] = value.isoformat() if field.name in _TIMES else value
+    return column
+
+
+def _step(column: JsonObject) -> StepProgress:
+    values: dict[str, Any] = {
+        name: datetime.fromisoformat(cast("str", value)) if name in _TIMES else value
+        for name, value in column.items()
+    }
+    values["state"] = StepState(_text(column.get("state"), StepState.PENDING))
+    return StepProgress(**values)
+
+
+def _text(value: JsonValue, otherwise: str) -> str:
+    return value if isinstance(value, str) else otherwise

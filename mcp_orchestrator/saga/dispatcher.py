@@ -1,0 +1,269 @@
+"""The sagas that this process runs: those started here, and those it finds that nobody runs."""
+
+import logging
+import random
+from collections.abc import Sequence
+from datetime import timedelta
+
+import anyio
+from anyio import TASK_STATUS_IGNORED
+from anyio.abc import TaskGroup, TaskStatus
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from mcp_orchestrator.clock import Clock
+from mcp_orchestrator.errors import OrchestratorError, StaleLeaseError
+from mcp_orchestrator.saga.catalog import KnownActions
+from mcp_orchestrator.saga.checkpoint import SagaRecord, progress_of
+from mcp_orchestrator.saga.events import EventType, SagaEvent
+from mcp_orchestrator.saga.heartbeat import Heartbeat
+from mcp_orchestrator.saga.runner import SagaRun, Surroundings
+from mcp_orchestrator.store.commits import GroupCommitter
+from mcp_orchestrator.store.engine import Database
+from mcp_orchestrator.store.leases import (
+    claim,
+    end_lease,
+    find_free,
+    mine_with_messages,
+    next_wake,
+    renew_lease,
+)
+from mcp_orchestrator.store.sagas import read_checkpoint
+
+_log = logging.getLogger(__name__)
+
+
+class Dispatcher:
+    """Runs sagas at the same time, and looks for free ones in a jittered loop that never ends.
+
+    Args:
+        database: where they are.
+        committer: the process's one writer.
+        actions: what this process can run.
+        around: what every run shares.
+        runner_id: the name under which leases are held; unique to this life of this process.
+        lease_seconds: how long others wait before they take over from a silent process.
+        max_concurrent: how many sagas run here at the same time.
+        max_takeovers: a saga whose runners died so often in a row is held for a person.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        committer: GroupCommitter,
+        actions: KnownActions,
+        around: Surroundings,
+        *,
+        runner_id: str,
+        lease_seconds: float,
+        max_concurrent: int,
+        max_takeovers: int,
+    ) -> None:
+        self._database = database
+        self._committer = committer
+        self._actions = actions
+        self._around = around
+        self._clock: Clock = around.clock
+        self._chance: random.Random = around.chance
+        self._runner_id = runner_id
+        self._lease_seconds = lease_seconds
+        self._max_concurrent = max_concurrent
+        self._max_takeovers = max_takeovers
+        self._runs: dict[str, SagaRun | None] = {}
+        self._lost: set[str] = set()
+        self._unknown: set[str] = set()
+        self._tasks: TaskGroup | None = None
+        self._nudged = anyio.Event()
+        self._settled: dict[str, anyio.Event] = {}
+
+    @property
+    def has_room(self) -> bool:
+        """Whether one more saga can run here now."""
+        return self._tasks is not None and len(self._runs) < self._max_concurrent
+
+    def reserve(self, saga_id: str) -> None:
+        """Keep a place for a saga that is being written."""
+        self._runs[saga_id] = None
+
+    def give_up(self, saga_id: str) -> None:
+        """Give a kept place back."""
+        self._runs.pop(saga_id, None)
+
+    def adopt(self, record: SagaRecord) -> None:
+        """Run a saga that was written under this process's lease just now."""
+        self._begin(SagaRun(record, self._around, fresh=True))
+
+    def notify(self, saga_id: str, *, urgent: bool) -> None:
+        """Say that a saga has a message, wherever it runs."""
+        run = self._runs.get(saga_id)
+        if run is not None:
+            run.notify(urgent=urgent)
+        self.nudge()
+
+    def nudge(self) -> None:
+        """Look for free sagas now."""
+        self._nudged.set()
+
+    def settled(self, saga_id: str) -> anyio.Event:
+        """Return an event that is set when the saga stops running here."""
+        return self._settled.setdefault(saga_id, anyio.Event())
+
+    def forget(self, saga_id: str) -> None:
+        """Drop the event of a saga that nobody waits for."""
+        if saga_id not in self._runs:
+            self._settled.pop(saga_id, None)
+
+    def runs_here(self, saga_id: str) -> bool:
+        """Tell whether a saga runs in this process."""
+        return saga_id in self._runs
+
+    async def run(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
+        """Run sagas until cancelled; then free them, so that others go on at once.
+
+        Args:
+            task_status: told when sagas can be started.
+        """
+        until = self._clock.now() + timedelta(seconds=self._lease_seconds)
+        await self._committer.submit(lambda c: renew_lease(c, self._runner_id, until))
+        try:
+            async with (
+                Heartbeat(self._database, self._runner_id, self._lease_seconds, self._clock),
+                anyio.create_task_group() as self._tasks,
+            ):
+                task_status.started()
+                while True:
+                    await self._pause(await self._sweep())
+        finally:
+            self._tasks = None
+            self._runs.clear()
+            with anyio.CancelScope(shield=True):
+                now = self._clock.now()
+                await self._committer.submit(lambda c: end_lease(c, self._runner_id, now))
+
+    async def _sweep(self) -> float:
+        """Take what is free and deliver messages.
+
+        Returns:
+            Seconds until the next look is due.
+        """
+        self._nudged = anyio.Event()
+        interval = min(1.0, self._lease_seconds / 5) * self._chance.uniform(0.75, 1.25)
+        room = self._max_concurrent - len(self._runs)
+        now = self._clock.now()
+        try:
+            async with self._database.read() as connection:
+                free = await self._find_free(connection, room)
+                written_to = await mine_with_messages(connection, self._runner_id)
+                wakes = await next_wake(connection, now)
+            for saga_id in written_to:
+                run = self._runs.get(saga_id)
+                if run is not None:
+                    run.notify(urgent=await self._is_urgent(saga_id))
+            if free:
+                await self._take(free)
+        except Exception as error:  # the database may be back at the next look
+            _log.warning("looking for free sagas failed: %s", error)
+            return interval
+        if wakes is not None:
+            interval = min(interval, max((wakes - now).total_seconds(), 0.0))
+        return interval
+
+    async def _find_free(self, connection: AsyncConnection, room: int) -> Sequence[str]:
+        if room <= 0:
+            return ()
+        found = await find_free(
+            connection, self._clock.now(), room,
+            lost_by=self._runner_id, lost=tuple(self._lost), without=tuple(self._unknown),
+        )  # fmt: skip
+        return [saga_id for saga_id in found if saga_id not in self._runs]
+
+    async def _is_urgent(self, saga_id: str) -> bool:
+        messages = await self._around.read_inbox(saga_id)
+        return any(message.kind == "abort" for message in messages)
+
+    async def _take(self, saga_ids: Sequence[str]) -> None:
+        runnable = [saga_id for saga_id in saga_ids if await self._can_run(saga_id)]
+        if not runnable:
+            return
+        now, lost = self._clock.now(), tuple(self._lost)
+        taken = await self._committer.submit(
+            lambda c: claim(c, self._runner_id, runnable, now, lost=lost)
+        )
+        for saga_id, former in taken.items():
+            self._lost.discard(saga_id)
+            record = await self._load(saga_id)
+            opening = self._opening(record, former) if former is not None else []
+            self._begin(SagaRun(record, self._around, fresh=False, opening=opening))
+
+    def _opening(self, record: SagaRecord, former: str) -> list[SagaEvent]:
+        now = self._clock.now()
+        events = [SagaEvent(EventType.TAKEOVER, now, data={"from": former})]
+        if record.takeovers > self._max_takeovers and record.progress.held_reason is None:
+            reason = f"Its runners stopped {record.takeovers} times in a row while running it."
+            events.append(SagaEvent(EventType.HELD, now, error=reason))
+        return events
+
+    async def _can_run(self, saga_id: str) -> bool:
+        async with self._database.read() as connection:
+            row = await read_checkpoint(connection, saga_id)
+        definition = self._actions.definition(row.definition_hash, row.body)
+        if self._actions.can_run(definition):
+            return True
+        self._unknown.add(row.definition_hash)
+        _log.warning("saga type %s is left to others: actions are missing here", row.saga_type)
+        return False
+
+    async def _load(self, saga_id: str) -> SagaRecord:
+        async with self._database.read() as connection:
+            row = await read_checkpoint(connection, saga_id)
+        return SagaRecord(
+            saga_id=saga_id,
+            definition=self._actions.definition(row.definition_hash, row.body),
+            progress=progress_of(row),
+            user_id=row.user_id,
+            ip_address=row.ip_address,
+            epoch=row.epoch,
+            sequence=row.audit_sequence,
+            head=row.audit_hash,
+            takeovers=row.takeovers,
+        )
+
+    def _begin(self, run: SagaRun) -> None:
+        saga_id = run.record.saga_id
+        if self._tasks is None:  # closing; the lease is given back with the others
+            self._runs.pop(saga_id, None)
+            return
+        self._runs[saga_id] = run
+        self._tasks.start_soon(self._drive, run, name=f"saga {saga_id}")
+
+    async def _drive(self, run: SagaRun) -> None:
+        saga_id = run.record.saga_id
+        try:
+            await run.drive()
+        except StaleLeaseError as error:
+            _log.info("%s", error)
+        except OrchestratorError as error:
+            _log.warning("saga %s stops here until the store answers: %s", saga_id, error)
+            self._lost.add(saga_id)
+        except Exception:  # a fault of ours must not stop the other sagas
+            _log.exception("saga %s stops here", saga_id)
+            self._lost.add(saga_id)
+        finally:
+            self._runs.pop(saga_id, None)
+            event = self._settled.pop(saga_id, None)
+            if event is not None:
+                event.set()
+            if len(self._runs) == self._max_concurrent - 1:
+                self.nudge()
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait for a time, or until somebody nudges."""
+        nudged = self._nudged
+        async with anyio.create_task_group() as tasks:
+
+            async def sleep() -> None:
+                await self._clock.sleep(seconds)
+                tasks.cancel_scope.cancel()
+
+            tasks.start_soon(sleep)
+            await nudged.wait()
+            tasks.cancel_scope.cancel()

@@ -1,0 +1,351 @@
+"""The saga engine: one for each process, any number of processes for one database."""
+
+import random
+import uuid
+from types import TracebackType
+from typing import Self
+
+import anyio
+from anyio.abc import TaskGroup
+
+from mcp_orchestrator.clock import Clock, SystemClock
+from mcp_orchestrator.errors import BackendUnavailableError, ConflictError, LimitExceededError
+from mcp_orchestrator.saga import inbox
+from mcp_orchestrator.saga.catalog import KnownActions
+from mcp_orchestrator.saga.definition import SagaDefinition
+from mcp_orchestrator.saga.dispatcher import Dispatcher
+from mcp_orchestrator.saga.journal import Journal, Origin
+from mcp_orchestrator.saga.planning import consequences
+from mcp_orchestrator.saga.progress import begin
+from mcp_orchestrator.saga.runner import Surroundings
+from mcp_orchestrator.saga.states import SagaState
+from mcp_orchestrator.saga.step import ActionCatalog
+from mcp_orchestrator.saga.values import JsonObject, JsonValue
+from mcp_orchestrator.saga.view import AuditEvent, SagaView, audit_event, saga_view
+from mcp_orchestrator.store.audit import Tampering, read_events, verify_saga
+from mcp_orchestrator.store.canonical import as_json, canonical_json
+from mcp_orchestrator.store.commits import GroupCommitter
+from mcp_orchestrator.store.engine import Database
+from mcp_orchestrator.store.sagas import (
+    DuplicateKeyError,
+    find_by_key,
+    list_checkpoints,
+    read_checkpoint,
+    read_memos,
+)
+
+#: The longest input of a saga, in characters of JSON.
+LONGEST_INPUT = 1_000_000
+
+#: How often a saga that another process runs is looked at, in seconds.
+_POLL = 0.25
+
+
+class SagaEngine:
+    """Starts sagas, runs them, takes over those whose process died, and shows them.
+
+    Without ``run`` (or the ``async with``) it still starts, shows and aborts sagas; another
+    process then runs them.
+
+    Args:
+        database: the store.
+        committer: the process's one writer; it must outlive the engine.
+        actions: the registered actions.
+        runner_id: this process's name, for people; a unique part is added to it.
+        lease_seconds: how long others wait before they take over from a silent process.
+        clock: the time.
+        max_concurrent: how many sagas run in this process at the same time.
+        max_takeovers: a saga whose runners died so often in a row is held for a person.
+        chance: for jitter; give a seeded one to repeat a test.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        committer: GroupCommitter,
+        actions: ActionCatalog,
+        *,
+        runner_id: str,
+        lease_seconds: float = 10.0,
+        clock: Clock | None = None,
+        max_concurrent: int = 1000,
+        max_takeovers: int = 5,
+        chance: random.Random | None = None,
+    ) -> None:
+        self._database = database
+        self._committer = committer
+        self._clock = clock or SystemClock()
+        self._actions = KnownActions(actions)
+        self.runner_id = f"{runner_id}:{uuid.uuid4().hex[:12]}"
+        self._journal = Journal(committer, self._clock, self.runner_id)
+        around = Surroundings(
+            self._journal, self._clock, chance or random.Random(), self._actions.find,
+            self._read_memos, self._read_inbox,
+        )  # fmt: skip
+        self._dispatcher = Dispatcher(
+            database, committer, self._actions, around,
+            runner_id=self.runner_id, lease_seconds=lease_seconds,
+            max_concurrent=max_concurrent, max_takeovers=max_takeovers,
+        )  # fmt: skip
+        self._tasks: TaskGroup | None = None
+
+    async def __aenter__(self) -> Self:
+        """Run sagas in the background."""
+        self._tasks = anyio.create_task_group()
+        await self._tasks.__aenter__()
+        await self._tasks.start(self._dispatcher.run)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop running sagas and free them; others, or the next start, go on with them."""
+        if self._tasks is not None:
+            self._tasks.cancel_scope.cancel()
+            await self._tasks.__aexit__(kind, error, trace)
+
+    async def run(self) -> None:
+        """Run sagas started here and take over those nobody runs, until cancelled.
+
+        When it is cancelled the sagas are left as they are, resumable, and are freed so that
+        others go on with them at once.
+        """
+        await self._dispatcher.run()
+
+    def admit(self, definition: SagaDefinition) -> None:
+        """Make the functions of a definition known, so that its sagas can be taken over here.
+
+        Raises:
+            InvalidInputError: an action is unknown; the message has its JSON path.
+        """
+        self._actions.admit(definition)
+
+    async def start(
+        self,
+        definition: SagaDefinition,
+        input: JsonObject,  # noqa: A002
+        *,
+        idempotency_key: str | None = None,
+        user_id: str | None = None,
+        ip_address: str | None = None,
+    ) -> SagaView:
+        """Start a saga; it is on disk, with its definition and audit trail, when this returns.
+
+        Args:
+            definition: what to run.
+            input: what ``{"$ref": "input.…"}`` points into.
+            idempotency_key: the same key of the same user gives the first one's view again.
+            user_id: for whom it runs.
+            ip_address: from where it was asked for.
+
+        Raises:
+            InvalidInputError: an action is unknown or the input is not JSON; nothing was written.
+            LimitExceededError: the input is too long; nothing was written.
+            BackendUnavailableError: the database failed.
+        """
+        self.admit(definition)
+        given = _checked(input)
+        origin = Origin(user_id, ip_address, idempotency_key)
+        saga_id = f"saga_{uuid.uuid4().hex}"
+        try:
+            await self._create(saga_id, definition, given, origin)
+        except (DuplicateKeyError, BackendUnavailableError):
+            earlier = await self._find_by_key(idempotency_key, user_id)
+            if earlier is None:
+                raise
+            saga_id = earlier
+        return await self.get(saga_id)
+
+    async def _create(
+        self, saga_id: str, definition: SagaDefinition, given: JsonObject, origin: Origin
+    ) -> None:
+        if not self._dispatcher.has_room:
+            await self._journal.create(saga_id, definition, given, origin, [], leased=False)
+            return
+        intents = consequences(definition, begin(definition, given), self._clock.now())
+        self._dispatcher.reserve(saga_id)
+        try:
+            record = await self._journal.create(
+                saga_id, definition, given, origin, intents, leased=True
+            )
+        except BaseException:
+            self._dispatcher.give_up(saga_id)
+            raise
+        self._dispatcher.adopt(record)
+
+    async def get(self, saga_id: str) -> SagaView:
+        """Return a saga as it is on disk.
+
+        Raises:
+            NotFoundError: there is no such saga.
+        """
+        async with self._database.read() as connection:
+            return saga_view(await read_checkpoint(connection, saga_id))
+
+    async def list_sagas(
+        self,
+        state: SagaState | None = None,
+        saga_type: str | None = None,
+        user_id: str | None = None,
+        limit: int = 50,
+        *,
+        error: str | None = None,
+    ) -> list[SagaView]:
+        """Return the sagas that match, the latest changed first.
+
+        Args:
+            state: only in this state.
+            saga_type: only of this type.
+            user_id: only of this user.
+            limit: how many at the most.
+            error: only those whose error has this text in it, whatever its case.
+        """
+        async with self._database.read() as connection:
+            rows = await list_checkpoints(
+                connection, state=state.value if state else None, saga_type=saga_type,
+                user_id=user_id, error=error, limit=limit,
+            )  # fmt: skip
+        return [saga_view(row) for row in rows]
+
+    async def audit(self, saga_id: str, *, after: int = 0, limit: int = 1000) -> list[AuditEvent]:
+        """Return a saga's history in order.
+
+        Args:
+            saga_id: the saga.
+            after: only events with a higher number.
+            limit: how many at the most.
+
+        Raises:
+            NotFoundError: there is no such saga.
+        """
+        async with self._database.read() as connection:
+            rows = await read_events(connection, saga_id, after=after, limit=limit)
+            if not rows:
+                await read_checkpoint(connection, saga_id)
+        return [audit_event(row) for row in rows]
+
+    async def verify_audit(self, saga_id: str) -> list[Tampering]:
+        """Recompute a saga's audit chain and return what is wrong with it; nothing if intact."""
+        async with self._database.read() as connection:
+            return await verify_saga(connection, saga_id)
+
+    async def wait_for(self, saga_id: str, timeout: float) -> SagaView:
+        """Wait until a saga is finished, or held for a person, and return it.
+
+        Args:
+            saga_id: the saga.
+            timeout: seconds to wait at the most; then it is returned as it is.
+
+        Raises:
+            NotFoundError: there is no such saga.
+        """
+        deadline = self._clock.monotonic() + timeout
+        try:
+            while True:
+                stopped = self._dispatcher.settled(saga_id)
+                view = await self.get(saga_id)
+                left = deadline - self._clock.monotonic()
+                if view.is_settled or left <= 0:
+                    return view
+                here = self._dispatcher.runs_here(saga_id)
+                await self._wait(stopped, left if here else min(left, _POLL))
+        finally:
+            self._dispatcher.forget(saga_id)
+
+    async def _wait(self, stopped: anyio.Event, seconds: float) -> None:
+        async with anyio.create_task_group() as tasks:
+
+            async def bound() -> None:
+                await self._clock.sleep(seconds)
+                tasks.cancel_scope.cancel()
+
+            tasks.start_soon(bound)
+            await stopped.wait()
+            tasks.cancel_scope.cancel()
+
+    async def abort(
+        self,
+        saga_id: str,
+        reason: str,
+        *,
+        compensate: bool = True,
+        user_id: str | None = None,
+    ) -> SagaView:
+        """Ask a saga to stop, wherever it runs; the request is on disk when this returns.
+
+        What is in flight is cancelled. The saga ends ABORTED.
+
+        Args:
+            saga_id: the saga.
+            reason: why; the audit trail keeps it.
+            compensate: whether completed steps are undone first; otherwise they are listed
+                for a person.
+            user_id: who asks.
+
+        Raises:
+            NotFoundError: there is no such saga.
+            ConflictError: it is finished, or is compensating already.
+        """
+        view = await self.get(saga_id)
+        if view.state.is_finished or (compensate and view.state is SagaState.COMPENSATING):
+            raise ConflictError(
+                f"Saga {saga_id!r} is {view.state} already.",
+                remedy="There is nothing left to abort; look at its audit trail.",
+            )
+        body: JsonObject = {"reason": reason, "compensate": compensate}
+        message = inbox.Message(saga_id, "abort", body, self._clock.now(), user_id=user_id)
+        await self._committer.submit(lambda connection: inbox.put(connection, message))
+        self._dispatcher.notify(saga_id, urgent=True)
+        return await self.get(saga_id)
+
+    async def signal(
+        self, saga_id: str, name: str, value: JsonValue = None, *, user_id: str | None = None
+    ) -> None:
+        """Send a signal to a saga; it is on disk when this returns, and waits to be awaited.
+
+        Args:
+            saga_id: the saga.
+            name: what a step that uses ``saga.wait_for_signal`` waits for.
+            value: what that step returns.
+            user_id: who sends it.
+
+        Raises:
+            NotFoundError: there is no such saga.
+            ConflictError: it is finished.
+            InvalidInputError: the value is not JSON.
+        """
+        view = await self.get(saga_id)
+        if view.state.is_finished:
+            raise ConflictError(f"Saga {saga_id!r} is {view.state} and awaits nothing.")
+        body: JsonObject = {"value": as_json(value)}
+        message = inbox.Message(saga_id, "signal", body, self._clock.now(), name, user_id)
+        await self._committer.submit(lambda connection: inbox.put(connection, message))
+        self._dispatcher.notify(saga_id, urgent=False)
+
+    async def _find_by_key(self, key: str | None, user_id: str | None) -> str | None:
+        if key is None:
+            return None
+        async with self._database.read() as connection:
+            return await find_by_key(connection, key, user_id)
+
+    async def _read_memos(self, saga_id: str) -> dict[str, JsonValue]:
+        async with self._database.read() as connection:
+            return await read_memos(connection, saga_id)
+
+    async def _read_inbox(self, saga_id: str) -> list[inbox.Message]:
+        async with self._database.read() as connection:
+            return await inbox.read(connection, saga_id)
+
+
+def _checked(given: JsonObject) -> JsonObject:
+    text = canonical_json(given)
+    if len(text) > LONGEST_INPUT:
+        raise LimitExceededError(
+            f"The input has {len(text)} characters; {LONGEST_INPUT} are allowed.",
+            remedy="Store large data elsewhere and pass a reference to it.",
+        )
+    value = as_json(given)
+    return value if isinstance(value, dict) else {}

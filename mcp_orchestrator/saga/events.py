@@ -1,0 +1,56 @@
+"""What can happen to a saga: the lines of its audit trail, and what its state is made of."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from mcp_orchestrator.saga.values import JsonObject, JsonValue
+
+
+class EventType(StrEnum):
+    """The kinds of audit events."""
+
+    SAGA_START = "saga_start"
+    STEP_START = "step_start"
+    STEP_COMPLETE = "step_complete"
+    STEP_FAILED = "step_failed"
+    STEP_RETRY = "step_retry"
+    STEP_PROGRESS = "step_progress"
+    MEMO_RECORDED = "memo_recorded"
+    COMPENSATION_START = "compensation_start"
+    COMPENSATION_RETRY = "compensation_retry"
+    COMPENSATION_COMPLETE = "compensation_complete"
+    COMPENSATION_FAILED = "compensation_failed"
+    SAGA_COMPLETE = "saga_complete"
+    SAGA_FAILED = "saga_failed"
+    SAGA_ABORTED = "saga_aborted"
+    ABORT_REQUESTED = "abort_requested"
+    SIGNAL = "signal"
+    TAKEOVER = "takeover"
+    HELD = "held"
+    RELEASED = "released"
+    MANUAL_RETRY = "manual_retry"
+    MANUAL_COMPENSATE = "manual_compensate"
+
+
+@dataclass(frozen=True, slots=True)
+class SagaEvent:
+    """One thing that happened.
+
+    Attributes:
+        type: what.
+        at: when.
+        step: the index of the step it happened to.
+        data: what the type needs, such as ``result`` of ``step_complete``.
+        error: the message of a failure.
+        stack: where it came from, for the audit only.
+        duration_ms: how long it took, in milliseconds.
+    """
+
+    type: EventType
+    at: datetime
+    step: int | None = None
+    data: JsonObject = field(default_factory=dict[str, JsonValue])
+    error: str | None = None
+    stack: str | None = None
+    duration_ms: float | None = None

@@ -1,0 +1,84 @@
+"""What is sent to a saga while somebody else may hold it: an abort, a signal.
+
+Anyone may put a message into the inbox; only the saga's holder takes it out, in the transaction
+that writes what came of it. So nothing is lost, and nothing is taken twice.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from sqlalchemy import insert, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from mcp_orchestrator.saga.events import EventType, SagaEvent
+from mcp_orchestrator.saga.progress import SagaProgress
+from mcp_orchestrator.saga.states import StepState
+from mcp_orchestrator.saga.values import JsonObject
+from mcp_orchestrator.store.schema.sagas import saga_inbox
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message.
+
+    Attributes:
+        saga_id: to whom.
+        kind: ``abort``, with ``reason`` and ``compensate``; or ``signal``, with a name.
+        body: what it says.
+        sent_at: when.
+        name: the name of a signal.
+        user_id: by whom, when known.
+        id: its number in the inbox, once it is there.
+    """
+
+    saga_id: str
+    kind: Literal["abort", "signal"]
+    body: JsonObject
+    sent_at: datetime
+    name: str | None = None
+    user_id: str | None = None
+    id: int = 0
+
+
+async def put(connection: AsyncConnection, message: Message) -> None:
+    """Put a message into the inbox."""
+    row = {
+        "saga_id": message.saga_id,
+        "kind": message.kind,
+        "name": message.name,
+        "body": message.body,
+        "user_id": message.user_id,
+        "sent_at": message.sent_at,
+    }
+    await connection.execute(insert(saga_inbox).values(row))
+
+
+async def read(connection: AsyncConnection, saga_id: str) -> list[Message]:
+    """Return a saga's messages, the oldest first."""
+    query = select(saga_inbox).where(saga_inbox.c.saga_id == saga_id).order_by(saga_inbox.c.id)
+    return [
+        Message(row.saga_id, row.kind, row.body, row.sent_at, row.name, row.user_id, row.id)
+        for row in await connection.execute(query)
+    ]
+
+
+def events_of(message: Message, progress: SagaProgress, now: datetime) -> Sequence[SagaEvent]:
+    """Return what a message makes happen to a saga that is not finished."""
+    by: JsonObject = {"by": message.user_id} if message.user_id is not None else {}
+    if message.kind == "signal":
+        data: JsonObject = {"name": message.name, "body": message.body.get("value"), **by}
+        return [SagaEvent(EventType.SIGNAL, now, data=data)]
+    asked = SagaEvent(EventType.ABORT_REQUESTED, now, data={**message.body, **by})
+    if message.body.get("compensate") is False:
+        return [asked]
+    cut_off = [
+        SagaEvent(
+            EventType.STEP_FAILED, now, index, {"error_type": "Aborted"},
+            error="It was cut off by the abort; its effect may have happened.",
+        )
+        for index in progress.in_flight()
+        if progress.steps[index].state is StepState.EXECUTING
+    ]  # fmt: skip
+    return [asked, *cut_off]

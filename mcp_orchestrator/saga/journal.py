@@ -1,0 +1,246 @@
+"""The only one that writes what happens to sagas: checkpoint, audit events and memos together."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+import anyio
+
+from mcp_orchestrator.clock import Clock
+from mcp_orchestrator.saga.checkpoint import SagaRecord, checkpoint_columns
+from mcp_orchestrator.saga.definition import SagaDefinition
+from mcp_orchestrator.saga.events import EventType, SagaEvent
+from mcp_orchestrator.saga.progress import SagaProgress, begin, evolve
+from mcp_orchestrator.saga.redaction import Redactor
+from mcp_orchestrator.saga.values import JsonObject, JsonValue
+from mcp_orchestrator.store.canonical import canonical_json, clean_text
+from mcp_orchestrator.store.chain import GENESIS, event_hash
+from mcp_orchestrator.store.commits import GroupCommitter
+from mcp_orchestrator.store.sagas import CheckpointWrite, write_checkpoints
+
+#: An audit event holds no more of a value than this, in characters of JSON.
+LONGEST_EVENT_DATA = 16_384
+
+#: After these the audit trail keeps a copy of the context.
+_SNAPSHOTS = {
+    EventType.SAGA_START,
+    EventType.SAGA_COMPLETE,
+    EventType.SAGA_FAILED,
+    EventType.SAGA_ABORTED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """By whom and how a saga was started.
+
+    Attributes:
+        user_id: the principal, when known.
+        ip_address: from where.
+        idempotency_key: what the caller will repeat when it asks again.
+        parent_saga_id: the saga it is a part of.
+    """
+
+    user_id: str | None = None
+    ip_address: str | None = None
+    idempotency_key: str | None = None
+    parent_saga_id: str | None = None
+
+
+class Journal:
+    """Writes sagas' histories.
+
+    Args:
+        committer: the process's one writer.
+        clock: the time.
+        runner_id: the name under which this process holds leases.
+    """
+
+    def __init__(self, committer: GroupCommitter, clock: Clock, runner_id: str) -> None:
+        self._committer = committer
+        self._clock = clock
+        self._runner_id = runner_id
+
+    async def create(
+        self,
+        saga_id: str,
+        definition: SagaDefinition,
+        input: JsonObject,  # noqa: A002
+        origin: Origin,
+        events: Sequence[SagaEvent],
+        *,
+        leased: bool,
+    ) -> SagaRecord:
+        """Write a new saga; it is on disk when this returns.
+
+        Args:
+            saga_id: its id.
+            definition: what it runs.
+            input: what it is given.
+            origin: by whom it was started.
+            events: what happens to it at once, after its ``saga_start``.
+            leased: whether this process runs it from the start.
+
+        Raises:
+            DuplicateKeyError: the user has started a saga with the same key.
+        """
+        now = self._clock.now()
+        record = SagaRecord(
+            saga_id, definition, begin(definition, input), origin.user_id, origin.ip_address,
+            epoch=1 if leased else 0, sequence=0, head=GENESIS,
+        )  # fmt: skip
+        start = SagaEvent(
+            EventType.SAGA_START, now,
+            data={"definition_hash": definition.content_hash, "version": definition.version},
+        )  # fmt: skip
+        record, rows = self._extend(record, [start, *events])
+        row = {
+            "saga_id": saga_id,
+            "saga_type": definition.name,
+            "version": definition.version,
+            "definition_hash": definition.content_hash,
+            "total_steps": len(definition.steps),
+            "user_id": origin.user_id,
+            "ip_address": origin.ip_address,
+            "idempotency_key": origin.idempotency_key,
+            "parent_saga_id": origin.parent_saga_id,
+            "started_at": now,
+            "wake_at": None,
+            "lease_owner": self._runner_id if leased else None,
+            "epoch": record.epoch,
+            **checkpoint_columns(record, now),
+        }
+        body = {
+            "definition_hash": definition.content_hash,
+            "name": definition.name,
+            "version": definition.version,
+            "body": definition.body,
+            "created_at": now,
+        }
+        await self._submit(CheckpointWrite(saga_id, record.epoch, 0, row, body, rows))
+        return record
+
+    async def append(
+        self,
+        record: SagaRecord,
+        events: Sequence[SagaEvent],
+        *,
+        memo: tuple[str, JsonValue] | None = None,
+        consumed: Sequence[int] = (),
+    ) -> SagaRecord:
+        """Write what happened to a saga; it is on disk when this returns.
+
+        Args:
+            record: the saga as it was.
+            events: what happened, in order.
+            memo: name and value of a memo to keep.
+            consumed: ids of the messages in the inbox that the events stand for.
+
+        Returns:
+            The saga as it is now.
+
+        Raises:
+            ConflictError: the saga's state does not allow an event; nothing was written.
+            StaleLeaseError: somebody else has taken the saga over.
+            BackendUnavailableError: the database failed.
+        """
+        extended, rows = self._extend(record, events)
+        if any(event.type is EventType.STEP_COMPLETE for event in events):
+            extended = replace(extended, takeovers=0)  # it got on, so it kills nobody
+        now = self._clock.now()
+        owner = None if _is_at_rest(extended.progress) else self._runner_id
+        columns = {
+            **checkpoint_columns(extended, now),
+            "wake_at": wake_at(extended.progress),
+            "lease_owner": owner,
+        }
+        memos = [_memo_row(record.saga_id, *memo, now)] if memo is not None else []
+        await self._submit(
+            CheckpointWrite(
+                record.saga_id, record.epoch, record.sequence, columns,
+                events=rows, memos=memos, consumed=consumed,
+            )
+        )  # fmt: skip
+        return extended
+
+    async def park(self, record: SagaRecord) -> None:
+        """Let go of a saga that only waits; whoever sees it wake goes on with it."""
+        columns = {
+            **checkpoint_columns(record, self._clock.now()),
+            "wake_at": wake_at(record.progress) or _FAR_FUTURE,
+            "lease_owner": None,
+        }
+        await self._submit(CheckpointWrite(record.saga_id, record.epoch, record.sequence, columns))
+
+    async def _submit(self, write: CheckpointWrite) -> None:
+        # A cancelled caller must still know whether its write was kept: it is a matter of ms.
+        with anyio.CancelScope(shield=True):
+            await self._committer.submit_to(write_checkpoints, write)
+
+    def _extend(
+        self, record: SagaRecord, events: Sequence[SagaEvent]
+    ) -> tuple[SagaRecord, list[dict[str, object]]]:
+        redactor = Redactor(record.definition.redact)
+        progress, sequence, head = record.progress, record.sequence, record.head
+        rows: list[dict[str, object]] = []
+        for event in events:
+            before, progress = progress, evolve(progress, event)
+            sequence += 1
+            row = {
+                "saga_id": record.saga_id,
+                "sequence": sequence,
+                **_event_columns(event, before, progress, redactor),
+                "user_id": record.user_id,
+                "ip_address": record.ip_address,
+                "runner_id": self._runner_id,
+                "epoch": record.epoch,
+            }
+            head = event_hash(head, row)
+            rows.append({**row, "hash": head})
+        return replace(record, progress=progress, sequence=sequence, head=head), rows
+
+
+#: A wait without a time-out: only a message wakes it.
+_FAR_FUTURE = datetime.fromisoformat("9999-12-31T00:00:00+00:00")
+
+
+def wake_at(progress: SagaProgress) -> datetime | None:
+    """Return when the first of a saga's waits is over by itself."""
+    return min((step.wake_at for step in progress.steps if step.wake_at), default=None)
+
+
+def _is_at_rest(progress: SagaProgress) -> bool:
+    return progress.state.is_finished or progress.held_reason is not None
+
+
+def _event_columns(
+    event: SagaEvent, before: SagaProgress, after: SagaProgress, redactor: Redactor
+) -> dict[str, object]:
+    step = after.steps[event.step] if event.step is not None else None
+    snapshot = _short(redactor.value(after.context)) if event.type in _SNAPSHOTS else None
+    return {
+        "event_type": event.type.value,
+        "step_name": step.name if step is not None else None,
+        "step_index": event.step,
+        "event_data": _short(redactor.value(event.data)),
+        "context_snapshot": snapshot,
+        "error_message": clean_text(redactor.text(event.error)) if event.error else None,
+        "error_stack_trace": clean_text(redactor.text(event.stack)) if event.stack else None,
+        "timestamp": event.at,
+        "duration_ms": event.duration_ms,
+        "saga_state_before": before.state.value,
+        "saga_state_after": after.state.value,
+        "retry_count": after.retries,
+    }
+
+
+def _short(value: JsonValue) -> JsonValue:
+    """Cap what an audit event holds; the whole is in the checkpoint."""
+    text = canonical_json(value)
+    if len(text) <= LONGEST_EVENT_DATA:
+        return value
+    return {"truncated": True, "characters": len(text), "head": text[:1000]}
+
+
+def _memo_row(saga_id: str, name: str, value: JsonValue, now: datetime) -> dict[str, object]:
+    return {"saga_id": saga_id, "name": name, "value": value, "recorded_at": now}

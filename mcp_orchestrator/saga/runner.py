@@ -1,0 +1,328 @@
+"""Running one saga in this process, until it finishes, waits, is held or is lost."""
+
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import anyio
+import anyio.lowlevel
+from pydantic import JsonValue
+
+from mcp_orchestrator.clock import Clock
+from mcp_orchestrator.errors import StaleLeaseError
+from mcp_orchestrator.saga.attempt import failure_event, run_bounded
+from mcp_orchestrator.saga.checkpoint import SagaRecord
+from mcp_orchestrator.saga.definition import SagaStep
+from mcp_orchestrator.saga.events import EventType, SagaEvent
+from mcp_orchestrator.saga.inbox import Message, events_of
+from mcp_orchestrator.saga.journal import Journal
+from mcp_orchestrator.saga.memos import Memos
+from mcp_orchestrator.saga.planning import arguments_of, consequences, result_of
+from mcp_orchestrator.saga.progress import SagaProgress, evolve
+from mcp_orchestrator.saga.redaction import Redactor
+from mcp_orchestrator.saga.states import StepState
+from mcp_orchestrator.saga.step import Action, StepHandle
+from mcp_orchestrator.saga.values import JsonObject
+from mcp_orchestrator.saga.waits import end_of_wait, is_wait, is_waiting, wait_deadline
+from mcp_orchestrator.store.canonical import as_json
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What every run of a process shares.
+
+    Attributes:
+        journal: the only writer.
+        clock: the time.
+        chance: for jitter.
+        find: looks an action up by name.
+        read_memos: reads what a saga's memos hold.
+        read_inbox: reads a saga's messages, the oldest first.
+    """
+
+    journal: Journal
+    clock: Clock
+    chance: random.Random
+    find: Callable[[str], Action]
+    read_memos: Callable[[str], Awaitable[dict[str, JsonValue]]]
+    read_inbox: Callable[[str], Awaitable[list[Message]]]
+
+
+class SagaRun:
+    """One saga, held by this process.
+
+    Args:
+        record: the saga as it is on disk.
+        around: what every run shares.
+        fresh: whether it was started here just now, so that its intents were not begun yet.
+        opening: what happened to it when this process took it over.
+    """
+
+    def __init__(
+        self,
+        record: SagaRecord,
+        around: Surroundings,
+        *,
+        fresh: bool,
+        opening: Sequence[SagaEvent] = (),
+    ) -> None:
+        self.record = record
+        self._around = around
+        self._opening = opening
+        self._uncertain = set[int]() if fresh else set(record.progress.in_flight())
+        self._has_messages = not fresh
+        self._writing = anyio.Lock()
+        self._work = anyio.CancelScope()
+        self._redactor = Redactor(record.definition.redact)
+        self._memos = Memos(
+            partial(around.read_memos, record.saga_id), self._record_memo, fresh=fresh
+        )
+
+    @property
+    def progress(self) -> SagaProgress:
+        """How far the saga is, on disk."""
+        return self.record.progress
+
+    def notify(self, *, urgent: bool) -> None:
+        """Say that there are messages in the inbox.
+
+        Args:
+            urgent: whether to cut off what is in flight, for an abort.
+        """
+        self._has_messages = True
+        if urgent:
+            self._work.cancel()
+
+    async def drive(self) -> None:
+        """Go on with the saga until nothing is left that this process can do for it now.
+
+        Raises:
+            StaleLeaseError: somebody else has taken it over.
+            BackendUnavailableError: the database failed; the saga is as it was written last.
+        """
+        if self._opening:
+            await self._write(*self._opening)
+        while True:
+            if self._has_messages:
+                await self._read_inbox()
+            if self.progress.state.is_finished or self.progress.held_reason is not None:
+                return
+            if self._is_asleep():
+                await self._around.journal.park(self.record)
+                return
+            with anyio.CancelScope() as self._work:
+                await self._work_on()
+
+    async def _work_on(self) -> None:
+        """Bring everything that is in flight, and not a wait, to its end."""
+        flying = self.progress.in_flight()
+        ready = [index for index in flying if not self._is_waiting(index)]
+        if not flying:
+            await self._write()
+        elif len(ready) == 1:
+            await self._finish(ready[0])
+        else:
+            await self._finish_together(ready)
+
+    async def _finish_together(self, indexes: Sequence[int]) -> None:
+        errors: list[Exception] = []
+
+        async def finish(index: int) -> None:
+            try:
+                await self._finish(index)
+            except Exception as error:  # a lost lease or database, raised once all have stopped
+                errors.append(error)
+                tasks.cancel_scope.cancel()
+
+        async with anyio.create_task_group() as tasks:
+            for index in indexes:
+                tasks.start_soon(finish, index)
+        if errors:
+            raise errors[0]
+
+    def _is_asleep(self) -> bool:
+        flying = self.progress.in_flight()
+        return bool(flying) and all(self._is_waiting(index) for index in flying)
+
+    def _is_waiting(self, index: int) -> bool:
+        step, so_far = self.record.definition.steps[index], self.progress.steps[index]
+        if so_far.state is not StepState.EXECUTING or not is_wait(step.action):
+            return False
+        arguments = step.arguments or {}
+        now = self._around.clock.now()
+        return is_waiting(step.action, arguments, self.progress.context, so_far.wake_at, now)
+
+    async def _read_inbox(self) -> None:
+        self._has_messages = False
+        for message in await self._around.read_inbox(self.record.saga_id):
+            if self.progress.state.is_finished:
+                return
+            now = self._around.clock.now()
+            await self._write(*events_of(message, self.progress, now), consumed=[message.id])
+
+    async def _write(
+        self,
+        *events: SagaEvent,
+        memo: tuple[str, JsonValue] | None = None,
+        consumed: Sequence[int] = (),
+    ) -> None:
+        """Write events, and what follows from them by itself, in one transaction."""
+        async with self._writing:
+            progress = self.progress
+            for event in events:
+                progress = evolve(progress, event)
+            now = self._around.clock.now()
+            follow = consequences(self.record.definition, progress, now)
+            self.record = await self._around.journal.append(
+                self.record, [*events, *follow], memo=memo, consumed=consumed
+            )
+
+    async def _finish(self, index: int) -> None:
+        """Attempt a step, or its compensation, until it has an outcome."""
+        step = self.record.definition.steps[index]
+        if index in self._uncertain:
+            self._uncertain.discard(index)
+            await self._settle(index, step)
+        direction = self.progress.steps[index].state
+        while self.progress.held_reason is None and direction.is_in_flight:
+            if self.progress.steps[index].state is not direction:
+                return
+            event = await self._attempt(index, step)
+            await self._write(event)
+            delay = event.data.get("delay_seconds")
+            if isinstance(delay, (int, float)):
+                await self._around.clock.sleep(delay)
+
+    async def _attempt(self, index: int, step: SagaStep) -> SagaEvent:
+        """Run one attempt and return how it ended."""
+        backward = self.progress.steps[index].state is StepState.COMPENSATING
+        began = self._around.clock.monotonic()
+        try:
+            data = await (self._undo if backward else self._do)(index, step)
+        except StaleLeaseError:
+            raise
+        except Exception as error:  # whatever an action raises is the attempt's outcome
+            return failure_event(
+                step, index, self.progress, error,
+                now=self._around.clock.now(), chance=self._around.chance,
+                redactor=self._redactor, duration_ms=self._milliseconds_since(began),
+            )  # fmt: skip
+        kind = EventType.COMPENSATION_COMPLETE if backward else EventType.STEP_COMPLETE
+        duration = self._milliseconds_since(began)
+        return SagaEvent(kind, self._around.clock.now(), index, data, duration_ms=duration)
+
+    async def _do(self, index: int, step: SagaStep) -> JsonObject:
+        arguments = arguments_of(self.record.definition, self.progress, index)
+        if is_wait(step.action):
+            wait_deadline(step.action, arguments, self._around.clock.now())  # refuses nonsense
+            result = end_of_wait(step.action, arguments, self.progress.context)
+            return {"result": result, "signal": arguments.get("signal")}
+        attempts = self.progress.steps[index].attempts
+        return {"result": await self._call(step.action, arguments, index=index, attempt=attempts)}
+
+    async def _undo(self, index: int, step: SagaStep) -> JsonObject:
+        arguments: JsonObject = {
+            "arguments": arguments_of(self.record.definition, self.progress, index),
+            "result": result_of(self.progress, step.name).get("result"),
+        }
+        attempts = self.progress.steps[index].compensation_attempts
+        if step.compensation is not None:
+            await self._call(
+                step.compensation,
+                arguments,
+                index=index,
+                attempt=attempts,
+                suffix=":compensation",
+            )
+        return {}
+
+    async def _call(
+        self,
+        action: Action | str,
+        arguments: JsonObject,
+        *,
+        index: int,
+        attempt: int,
+        suffix: str = "",
+    ) -> JsonValue:
+        step = self.record.definition.steps[index]
+        function = self._around.find(action) if isinstance(action, str) else action
+        handle = StepHandle(
+            _Operations(self, index, self._memos),
+            saga_id=self.record.saga_id,
+            step_name=step.name,
+            attempt=attempt,
+            idempotency_key=f"{self.record.saga_id}:{step.name}{suffix}",
+            user_id=self.record.user_id,
+        )
+        work = partial(function, arguments, handle)
+        return as_json(await run_bounded(work, step.timeout, self._around.clock))
+
+    async def _settle(self, index: int, step: SagaStep) -> None:
+        """Decide about a step that was in flight when its runner stopped.
+
+        Its probe is asked whether it happened; without one, its policy says whether it is
+        repeated with the same idempotency key or held for a person.
+        """
+        now = self._around.clock.now()
+        again: JsonObject = {"reason": "uncertain: its runner stopped while it was in flight"}
+        if self.progress.steps[index].state is StepState.COMPENSATING:
+            await self._write(SagaEvent(EventType.COMPENSATION_RETRY, now, index, again))
+            return
+        if is_wait(step.action):
+            return
+        if step.probe is not None:
+            await self._write(await self._ask(index, step, step.probe, again))
+        elif step.on_uncertain == "hold":
+            reason = f"Step {step.name!r} was running when its runner stopped. Did it happen?"
+            await self._write(SagaEvent(EventType.HELD, now, index, error=reason))
+        else:
+            await self._write(SagaEvent(EventType.STEP_RETRY, now, index, again))
+
+    async def _ask(
+        self, index: int, step: SagaStep, probe: Action | str, again: JsonObject
+    ) -> SagaEvent:
+        try:
+            arguments = arguments_of(self.record.definition, self.progress, index)
+            attempts = self.progress.steps[index].attempts
+            found = await self._call(probe, arguments, index=index, attempt=attempts)
+        except StaleLeaseError:
+            raise
+        except Exception as error:  # nobody knows whether it happened
+            reason = f"The probe of step {step.name!r} failed: {self._redactor.text(str(error))}"
+            return SagaEvent(EventType.HELD, self._around.clock.now(), index, error=reason)
+        now = self._around.clock.now()
+        if isinstance(found, dict) and found.get("happened") is True:
+            data: JsonObject = {"result": found.get("result"), "probed": True}
+            return SagaEvent(EventType.STEP_COMPLETE, now, index, data)
+        return SagaEvent(EventType.STEP_RETRY, now, index, again)
+
+    async def _record_memo(self, name: str, value: JsonValue) -> None:
+        event = SagaEvent(EventType.MEMO_RECORDED, self._around.clock.now(), data={"name": name})
+        await self._write(event, memo=(name, value))
+
+    async def note(self, index: int, kind: EventType, data: JsonObject) -> None:
+        """Write an event of a step that is at work."""
+        await self._write(SagaEvent(kind, self._around.clock.now(), index, data))
+
+    def _milliseconds_since(self, began: float) -> float:
+        return round((self._around.clock.monotonic() - began) * 1000, 3)
+
+
+class _Operations:
+    """What a step's handle can do."""
+
+    def __init__(self, run: SagaRun, index: int, memos: Memos) -> None:
+        self._run = run
+        self._index = index
+        self._memos = memos
+
+    async def memo(self, name: str, fn: Callable[[], Awaitable[JsonValue]]) -> JsonValue:
+        return await self._memos.run(name, fn)
+
+    async def report_progress(self, data: JsonObject) -> None:
+        await self._run.note(self._index, EventType.STEP_PROGRESS, data)
+
+    async def heartbeat(self) -> None:
+        await anyio.lowlevel.checkpoint()

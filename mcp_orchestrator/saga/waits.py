@@ -1,0 +1,112 @@
+"""The built-in actions that only wait: they hold no process while they do, and survive restarts.
+
+``saga.sleep``            ``{"seconds": 3600}`` or ``{"until": "2030-01-01T00:00:00+00:00"}``
+``saga.wait_for_signal``  ``{"signal": "paid", "timeout": 86400}``; its result is the signal's body
+"""
+
+from datetime import datetime, timedelta
+from typing import TypeGuard
+
+from pydantic import JsonValue
+
+from mcp_orchestrator.errors import BusinessRefusalError, InvalidInputError
+from mcp_orchestrator.saga.values import JsonObject
+
+SLEEP = "saga.sleep"
+WAIT_FOR_SIGNAL = "saga.wait_for_signal"
+
+
+def is_wait(action: object) -> TypeGuard[str]:
+    """Tell whether an action is one of the built-in waits."""
+    return isinstance(action, str) and action in {SLEEP, WAIT_FOR_SIGNAL}
+
+
+def check_wait(name: str, arguments: JsonObject | None, location: str) -> None:
+    """Check a wait's arguments as far as they stand there before the saga runs.
+
+    Raises:
+        InvalidInputError: the message has the JSON path.
+    """
+    arguments = arguments or {}
+    allowed = {"seconds", "until"} if name == SLEEP else {"signal", "timeout"}
+    for key in arguments:
+        if key not in allowed:
+            raise InvalidInputError(
+                f"{location}.{key}: {name} does not know it.",
+                remedy=f"It takes {' and '.join(sorted(allowed))}.",
+            )
+    if name == SLEEP and len(arguments) != 1:
+        raise InvalidInputError(f"{location}: {name} takes either seconds or until.")
+    if name == WAIT_FOR_SIGNAL and not isinstance(arguments.get("signal"), str):
+        raise InvalidInputError(f"{location}.signal: {name} needs the signal's name as text.")
+
+
+def wait_deadline(name: str, arguments: JsonObject, now: datetime) -> datetime | None:
+    """Return when a wait is over by itself; None for one that has no time-out.
+
+    Args:
+        name: the built-in action.
+        arguments: its arguments, references already replaced.
+        now: when it began.
+
+    Raises:
+        InvalidInputError: a number or a date is not one.
+    """
+    if name == SLEEP and "until" in arguments:
+        return _moment(arguments["until"])
+    seconds = arguments.get("seconds" if name == SLEEP else "timeout")
+    if seconds is None:
+        return None
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or seconds < 0:
+        raise InvalidInputError(f"{name} needs a number of seconds, not {seconds!r}.")
+    try:
+        return now + timedelta(seconds=seconds)
+    except OverflowError as error:
+        raise InvalidInputError(f"{name} cannot wait {seconds!r} seconds.") from error
+
+
+def is_waiting(
+    name: str,
+    arguments: JsonObject,
+    context: JsonObject,
+    wake_at: datetime | None,
+    now: datetime,
+) -> bool:
+    """Tell whether a wait that has begun is not over yet."""
+    if name == WAIT_FOR_SIGNAL and signals_in(context, str(arguments.get("signal"))):
+        return False
+    if wake_at is not None:
+        return now < wake_at
+    return name == WAIT_FOR_SIGNAL  # a sleep without an end is a fault, found when it runs
+
+
+def end_of_wait(name: str, arguments: JsonObject, context: JsonObject) -> JsonValue:
+    """Return the result of a wait that is over: a signal's body, nothing for a sleep.
+
+    Raises:
+        BusinessRefusalError: the signal did not come in time.
+    """
+    if name == SLEEP:
+        return None
+    waiting = signals_in(context, str(arguments["signal"]))
+    if not waiting:
+        raise BusinessRefusalError(f"The signal {arguments['signal']!r} did not come in time.")
+    return waiting[0]
+
+
+def signals_in(context: JsonObject, name: str) -> list[JsonValue]:
+    """Return the bodies of the signals of a name that no step has taken yet."""
+    signals = context.get("signals")
+    waiting = signals.get(name) if isinstance(signals, dict) else None
+    return waiting if isinstance(waiting, list) else []
+
+
+def _moment(text: JsonValue) -> datetime:
+    remedy = "Write it as 2030-01-01T00:00:00+00:00."
+    try:
+        moment = datetime.fromisoformat(str(text))
+    except ValueError as error:
+        raise InvalidInputError(f"{SLEEP}: {text!r} is no date.", remedy=remedy) from error
+    if moment.tzinfo is None:
+        raise InvalidInputError(f"{SLEEP}: {text!r} has no time zone.", remedy=remedy)
+    return moment

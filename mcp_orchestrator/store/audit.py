@@ -1,0 +1,96 @@
+"""Reading the audit trail, and finding out whether somebody has tampered with it."""
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import RowMapping, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from mcp_orchestrator.store.chain import GENESIS, event_hash
+from mcp_orchestrator.store.schema.sagas import saga_audit_logs, saga_checkpoints
+
+
+@dataclass(frozen=True, slots=True)
+class Tampering:
+    """One place where the audit trail is not what was written.
+
+    Attributes:
+        saga_id: the saga.
+        sequence: the number of the event that is wrong or missing.
+        what: what is wrong with it, in one sentence.
+    """
+
+    saga_id: str
+    sequence: int
+    what: str
+
+
+async def read_events(
+    connection: AsyncConnection, saga_id: str, *, after: int = 0, limit: int = 1000
+) -> Sequence[RowMapping]:
+    """Return a saga's events in order.
+
+    Args:
+        connection: where to read.
+        saga_id: the saga.
+        after: only events with a higher number.
+        limit: how many at the most.
+    """
+    table = saga_audit_logs.c
+    query = (
+        select(saga_audit_logs)
+        .where(table.saga_id == saga_id, table.sequence > after)
+        .order_by(table.sequence)
+        .limit(limit)
+    )
+    return (await connection.execute(query)).mappings().all()
+
+
+async def verify_saga(connection: AsyncConnection, saga_id: str) -> list[Tampering]:
+    """Recompute a saga's chain and compare it with what is stored.
+
+    Args:
+        connection: where to read; one snapshot, so that a saga that is running verifies too.
+        saga_id: the saga.
+
+    Returns:
+        What is wrong, the first place first; nothing for an intact trail. After a wrong hash
+        the chain is followed from what is stored, so that each wrong event is named once.
+    """
+    found: list[Tampering] = []
+    previous, expected = GENESIS, 1
+    while page := await read_events(connection, saga_id, after=expected - 1):
+        for row in page:
+            event = {str(name): value for name, value in row.items()}
+            if event["sequence"] != expected:
+                found.append(Tampering(saga_id, expected, "The event was removed or renumbered."))
+            elif event["hash"] != event_hash(previous, event):
+                found.append(Tampering(saga_id, expected, "The event was altered or inserted."))
+            previous, expected = event["hash"], event["sequence"] + 1
+    table = saga_checkpoints.c
+    query = select(table.audit_sequence, table.audit_hash).where(table.saga_id == saga_id)
+    head = (await connection.execute(query)).first()
+    if head is None:
+        found.append(Tampering(saga_id, expected, "The saga's own row was removed."))
+    elif head[0] >= expected:
+        found.append(Tampering(saga_id, expected, "The end of the trail was cut off."))
+    elif head[0] < expected - 1:
+        found.append(Tampering(saga_id, head[0] + 1, "Events were added at the end."))
+    elif head[1] != previous and not found:
+        found.append(Tampering(saga_id, head[0], "The saga's head does not match its trail."))
+    return found
+
+
+async def verify_all(connection: AsyncConnection) -> AsyncIterator[Tampering]:
+    """Verify every saga that has a row or an event."""
+    rows, events = saga_checkpoints.c.saga_id, saga_audit_logs.c.saga_id
+    last = ""
+    while True:
+        query = select(rows).where(rows > last).union(select(events).where(events > last))
+        page = (await connection.execute(query.order_by("saga_id").limit(500))).scalars().all()
+        for saga_id in page:
+            for tampering in await verify_saga(connection, saga_id):
+                yield tampering
+        if not page:
+            return
+        last = page[-1]

@@ -1,0 +1,130 @@
+"""Who runs which saga: a lease for each runner, an epoch for each saga.
+
+A runner renews one row, however many sagas it has. A saga whose owner's lease has run out is
+free; whoever takes it raises its epoch, and from then on every write of the former owner is
+refused. Clocks of different hosts may differ by less than a lease.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import cast
+
+from sqlalchemy import ColumnElement, case, delete, exists, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from mcp_orchestrator.store.schema.sagas import OPEN, saga_checkpoints, saga_inbox, saga_runners
+
+#: Runners that have been silent for so long are forgotten.
+_FORGET_AFTER = timedelta(days=1)
+
+
+async def renew_lease(connection: AsyncConnection, runner_id: str, until: datetime) -> None:
+    """Create or extend a runner's lease."""
+    make = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
+    row = make(saga_runners).values(runner_id=runner_id, lease_until=until)
+    changed = row.on_conflict_do_update(
+        index_elements=[saga_runners.c.runner_id], set_={"lease_until": until}
+    )
+    await connection.execute(changed)
+
+
+async def end_lease(connection: AsyncConnection, runner_id: str, now: datetime) -> None:
+    """Give up a runner's lease and free its sagas, so that others go on with them at once."""
+    mine = saga_checkpoints.c.lease_owner == runner_id
+    free = update(saga_checkpoints).where(mine, OPEN).values(lease_owner=None)
+    await connection.execute(free)
+    gone = or_(
+        saga_runners.c.runner_id == runner_id, saga_runners.c.lease_until < now - _FORGET_AFTER
+    )
+    await connection.execute(delete(saga_runners).where(gone))
+
+
+async def find_free(
+    connection: AsyncConnection,
+    now: datetime,
+    limit: int,
+    *,
+    lost_by: str | None = None,
+    lost: Sequence[str] = (),
+    without: Sequence[str] = (),
+) -> Sequence[str]:
+    """Return ids of sagas that somebody should run now and nobody does.
+
+    Args:
+        connection: where to read.
+        now: the present moment.
+        limit: how many at the most.
+        lost_by: the runner that asks.
+        lost: sagas it still holds but does not run any more, because a write of theirs failed.
+        without: hashes of definitions that the runner cannot run.
+    """
+    query = select(saga_checkpoints.c.saga_id).where(*_free(now, lost_by, lost))
+    if without:
+        query = query.where(saga_checkpoints.c.definition_hash.not_in(without))
+    query = query.order_by(saga_checkpoints.c.updated_at).limit(limit)
+    return (await connection.execute(query)).scalars().all()
+
+
+async def claim(
+    connection: AsyncConnection,
+    runner_id: str,
+    saga_ids: Sequence[str],
+    now: datetime,
+    *,
+    lost: Sequence[str] = (),
+) -> dict[str, str | None]:
+    """Take sagas that are still free; of several runners, one gets each.
+
+    Returns:
+        The ids of those that were taken, and who had each before.
+    """
+    chosen = select(saga_checkpoints.c.saga_id, saga_checkpoints.c.lease_owner)
+    chosen = chosen.where(saga_checkpoints.c.saga_id.in_(saga_ids), *_free(now, runner_id, lost))
+    rows = (await connection.execute(chosen.with_for_update(skip_locked=True))).all()
+    if rows:
+        died = case((saga_checkpoints.c.lease_owner.is_not(None), 1), else_=0)
+        taken = update(saga_checkpoints).where(
+            saga_checkpoints.c.saga_id.in_([row[0] for row in rows])
+        )
+        await connection.execute(
+            taken.values(
+                lease_owner=runner_id,
+                epoch=saga_checkpoints.c.epoch + 1,
+                takeovers=saga_checkpoints.c.takeovers + died,
+            )
+        )
+    return {row[0]: row[1] for row in rows}
+
+
+async def next_wake(connection: AsyncConnection, now: datetime) -> datetime | None:
+    """Return when the next sleeping saga wakes."""
+    wake = saga_checkpoints.c.wake_at
+    query = select(wake).where(OPEN, wake > now).order_by(wake).limit(1)
+    return await connection.scalar(query)
+
+
+async def mine_with_messages(connection: AsyncConnection, runner_id: str) -> Sequence[str]:
+    """Return ids of a runner's sagas that have messages in the inbox."""
+    inbox = saga_inbox.c.saga_id
+    mine = exists().where(
+        saga_checkpoints.c.saga_id == inbox, saga_checkpoints.c.lease_owner == runner_id
+    )
+    return (await connection.execute(select(inbox).where(mine).distinct())).scalars().all()
+
+
+def _free(
+    now: datetime, runner_id: str | None, lost: Sequence[str]
+) -> Sequence[ColumnElement[bool]]:
+    """Return the conditions under which a saga is nobody's and has something to do."""
+    table = saga_checkpoints.c
+    alive = exists().where(
+        saga_runners.c.runner_id == table.lease_owner, saga_runners.c.lease_until > now
+    )
+    unowned: ColumnElement[bool] = or_(table.lease_owner.is_(None), ~alive)
+    if lost:
+        unowned = or_(unowned, (table.lease_owner == runner_id) & table.saga_id.in_(lost))
+    message = exists().where(saga_inbox.c.saga_id == table.saga_id)
+    awake = or_(table.wake_at.is_(None), table.wake_at <= now, message)
+    held = (table.held_reason.is_not(None)) & ~message
+    return (cast("ColumnElement[bool]", OPEN), unowned, awake, ~held)

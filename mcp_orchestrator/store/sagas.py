@@ -1,0 +1,236 @@
+"""The rows of the sagas: reading them, and writing many sagas' steps in a few statements."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, cast
+
+from sqlalchemy import Row, Select, bindparam, delete, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from mcp_orchestrator.errors import ConflictError, NotFoundError, StaleLeaseError
+from mcp_orchestrator.store.schema.sagas import (
+    saga_audit_logs,
+    saga_checkpoints,
+    saga_definitions,
+    saga_inbox,
+    saga_memos,
+)
+
+Columns = Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointWrite:
+    """What one saga writes in one transaction.
+
+    Attributes:
+        saga_id: the saga.
+        epoch: the epoch of the lease under which it is written.
+        sequence: the number of the last audit event that the writer knows of.
+        checkpoint: the columns of the saga's row; all of them when ``definition`` is given.
+        definition: the definition's row, for a new saga only.
+        events: rows of the audit trail, the first numbered ``sequence + 1``.
+        memos: rows of memos.
+        consumed: ids of the messages in the inbox that the events stand for.
+    """
+
+    saga_id: str
+    epoch: int
+    sequence: int
+    checkpoint: Columns
+    definition: Columns | None = None
+    events: Sequence[Columns] = ()
+    memos: Sequence[Columns] = ()
+    consumed: Sequence[int] = field(default=())
+
+    @property
+    def head(self) -> tuple[int, int, str]:
+        """Epoch, number and hash of the last event, as they will stand after this write."""
+        return (
+            self.epoch,
+            cast("int", self.checkpoint["audit_sequence"]),
+            str(self.checkpoint["audit_hash"]),
+        )
+
+
+#: Stands for a write whose commit was not answered, and that is on disk all the same.
+_ALREADY_THERE = ConflictError("The write is already there.")
+
+
+class DuplicateKeyError(ConflictError):
+    """The user has already started a saga with this idempotency key; nothing was written."""
+
+    code = "duplicate_key"
+
+
+async def write_checkpoints(
+    connection: AsyncConnection, writes: Sequence[CheckpointWrite]
+) -> Sequence[Exception | None]:
+    """Write what several sagas have to write; each is refused alone.
+
+    A write is refused when its lease was taken over, or when the saga's audit trail went on
+    without it. One that is already there (its commit's answer was lost) is not done again.
+    """
+    created = [write for write in writes if write.definition is not None]
+    outcomes = await _check_created(connection, created)
+    heads = await _heads(connection, [w for w in writes if w.definition is None])
+    for write in writes:
+        if write.definition is not None:
+            continue
+        head = heads.get(write.saga_id)
+        if write.events and head == write.head:
+            outcomes[id(write)] = _ALREADY_THERE
+        elif head is None or head[:2] != (write.epoch, write.sequence):
+            outcomes[id(write)] = _late(write)
+        else:
+            heads[write.saga_id] = write.head
+    await _write(connection, [write for write in writes if id(write) not in outcomes])
+    answers = [outcomes.get(id(write)) for write in writes]
+    return [None if answer is _ALREADY_THERE else answer for answer in answers]
+
+
+def _late(write: CheckpointWrite) -> StaleLeaseError:
+    return StaleLeaseError(
+        f"Saga {write.saga_id!r} has been taken over; a write of epoch {write.epoch} was refused.",
+        remedy="Its new runner goes on with it; there is nothing to do here.",
+    )
+
+
+async def _check_created(
+    connection: AsyncConnection, writes: Sequence[CheckpointWrite]
+) -> dict[int, Exception]:
+    """Say which new sagas must not be inserted; store the definitions of all."""
+    outcomes: dict[int, Exception] = {}
+    if not writes:
+        return outcomes
+    table = saga_checkpoints.c
+    query = select(table.saga_id).where(table.saga_id.in_([write.saga_id for write in writes]))
+    there = set((await connection.execute(query)).scalars())
+    for write in writes:
+        key = write.checkpoint["idempotency_key"]
+        if write.saga_id in there:
+            outcomes[id(write)] = _ALREADY_THERE
+        elif key is not None:
+            rival = await find_by_key(connection, str(key), write.checkpoint["user_id"])
+            if rival is not None:
+                outcomes[id(write)] = DuplicateKeyError(f"Saga {rival!r} has the same key.")
+    definitions = {row["definition_hash"]: row for write in writes if (row := write.definition)}
+    make = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
+    for row in definitions.values():
+        await connection.execute(make(saga_definitions).values(row).on_conflict_do_nothing())
+    return outcomes
+
+
+async def _heads(
+    connection: AsyncConnection, writes: Sequence[CheckpointWrite]
+) -> dict[str, tuple[int, int, str]]:
+    """Lock the rows (in one order, against deadlocks) and return epoch and audit head of each."""
+    if not writes:
+        return {}
+    table = saga_checkpoints.c
+    query = (
+        select(table.saga_id, table.epoch, table.audit_sequence, table.audit_hash)
+        .where(table.saga_id.in_([write.saga_id for write in writes]))
+        .order_by(table.saga_id)
+        .with_for_update()
+    )
+    return {row[0]: (row[1], row[2], row[3]) for row in await connection.execute(query)}
+
+
+async def _write(connection: AsyncConnection, writes: Sequence[CheckpointWrite]) -> None:
+    created = [dict(write.checkpoint) for write in writes if write.definition is not None]
+    changed = [
+        {**write.checkpoint, "the_saga": write.saga_id}
+        for write in writes
+        if write.definition is None
+    ]
+    events = [dict(row) for write in writes for row in write.events]
+    memos = [dict(row) for write in writes for row in write.memos]
+    consumed = [number for write in writes for number in write.consumed]
+    if created:
+        await connection.execute(insert(saga_checkpoints), created)
+    if changed:
+        same = saga_checkpoints.c.saga_id == bindparam("the_saga")
+        await connection.execute(update(saga_checkpoints).where(same), changed)
+    if events:
+        await connection.execute(insert(saga_audit_logs), events)
+    if memos:
+        await connection.execute(insert(saga_memos), memos)
+    if consumed:
+        await connection.execute(delete(saga_inbox).where(saga_inbox.c.id.in_(consumed)))
+
+
+async def read_checkpoint(connection: AsyncConnection, saga_id: str) -> Row[Any]:
+    """Return a saga's row with its definition's ``body``.
+
+    Raises:
+        NotFoundError: there is no such saga.
+    """
+    found = (await connection.execute(_joined().where(_id() == saga_id))).first()
+    if found is None:
+        raise NotFoundError(f"There is no saga {saga_id!r}.", remedy="List them to see the ids.")
+    return found
+
+
+async def find_by_key(
+    connection: AsyncConnection, idempotency_key: str, user_id: object
+) -> str | None:
+    """Return the id of the saga that a user started with a key."""
+    table = saga_checkpoints.c
+    same_user = table.user_id.is_(None) if user_id is None else table.user_id == user_id
+    query = select(table.saga_id).where(table.idempotency_key == idempotency_key, same_user)
+    return (await connection.execute(query)).scalar()
+
+
+async def list_checkpoints(
+    connection: AsyncConnection,
+    *,
+    state: str | None = None,
+    saga_type: str | None = None,
+    user_id: str | None = None,
+    updated_after: datetime | None = None,
+    error: str | None = None,
+    limit: int = 50,
+) -> Sequence[Row[Any]]:
+    """Return the rows that match, the latest changed first.
+
+    Args:
+        connection: where to read.
+        state: only sagas in this state.
+        saga_type: only of this type.
+        user_id: only of this user.
+        updated_after: only changed after this moment.
+        error: only those whose error has this text in it.
+        limit: how many at the most.
+    """
+    table = saga_checkpoints.c
+    query = _joined()
+    for column, value in (
+        (table.state, state), (table.saga_type, saga_type), (table.user_id, user_id),
+    ):  # fmt: skip
+        if value is not None:
+            query = query.where(column == value)
+    if updated_after is not None:
+        query = query.where(table.updated_at > updated_after)
+    if error is not None:
+        query = query.where(table.error.icontains(error, autoescape=True))
+    query = query.order_by(table.updated_at.desc(), table.saga_id).limit(limit)
+    return (await connection.execute(query)).all()
+
+
+async def read_memos(connection: AsyncConnection, saga_id: str) -> dict[str, Any]:
+    """Return what a saga's memos hold, by name."""
+    table = saga_memos.c
+    query = select(table.name, table.value).where(table.saga_id == saga_id)
+    return {row[0]: row[1] for row in await connection.execute(query)}
+
+
+def _joined() -> Select[Any]:
+    same = saga_definitions.c.definition_hash == saga_checkpoints.c.definition_hash
+    return select(saga_checkpoints, saga_definitions.c.body).join(saga_definitions, same)
+
+
+def _id() -> Any:
+    return saga_checkpoints.c.saga_id
