@@ -23,6 +23,7 @@ from mcp_orchestrator.agents.perplexity import PerplexityModel
 from mcp_orchestrator.agents.prices import DEEPSEEK_FLASH, Prices
 from mcp_orchestrator.agents.retries import RetryPolicy
 from mcp_orchestrator.agents.sampling import SamplingMailbox, SamplingModel, SamplingRequest
+from mcp_orchestrator.agents.shared_limits import LimitSettings, SharedLimits
 
 __all__ = [
     "DEEPSEEK_FLASH",
@@ -32,6 +33,7 @@ __all__ = [
     "Citation",
     "DeepSeekModel",
     "LedgeredModel",
+    "LimitSettings",
     "Message",
     "Model",
     "ModelReply",
@@ -45,6 +47,7 @@ __all__ = [
     "SamplingModel",
     "SamplingRequest",
     "SearchOptions",
+    "SharedLimits",
     "Timeouts",
     "Usage",
 ]

@@ -137,22 +137,30 @@ class ProviderHttp:
         """
         return await self._until_answered(lambda: self._whole("GET", path, None))
 
-    async def post(self, path: str, body: JsonObject, *, uninterrupted: bool = False) -> JsonObject:
+    async def post(
+        self, path: str, body: JsonObject, *, on_answer: Callable[[JsonObject], None] | None = None
+    ) -> JsonObject:
         """POST a JSON object and return the one that is answered.
 
         Args:
             path: below the base URL, with a leading slash.
             body: what to send.
-            uninterrupted: a cancel waits for an attempt that is under way, so that the id of a
-                remote job is never lost; the time-outs bound it.
+            on_answer: told of the answer even if we are being cancelled, so that the id of a
+                remote job is never lost. A cancel then waits for an attempt that is under way,
+                which the time-outs bound.
 
         Raises:
             ProviderRejectedError: 4xx but 429; the same request will be refused again.
             ProviderUnavailableError: 429, 5xx, connection or time-out, after the retries.
         """
-        return await self._until_answered(
-            lambda: self._whole("POST", path, body), uninterrupted=uninterrupted
-        )
+
+        async def attempt() -> JsonObject:
+            answer = await self._whole("POST", path, body)
+            if on_answer is not None:
+                on_answer(answer)
+            return answer
+
+        return await self._until_answered(attempt, uninterrupted=on_answer is not None)
 
     async def stream(self, path: str, body: JsonObject, consume: Consumer[T]) -> T:
         """POST a JSON object and hand the events of the answer to a consumer.
@@ -210,7 +218,6 @@ class ProviderHttp:
                 self._breaker.abandoned()
                 raise
             self._breaker.succeeded()
-            await self._limits.answered()
             return answer
 
     async def _without_httpx(self, attempt: Callable[[], Awaitable[T]], *, shield: bool) -> T:

@@ -9,15 +9,11 @@ class CallLimits(Protocol):
     """Holds calls back so that a provider need not refuse them."""
 
     def slot(self) -> AbstractAsyncContextManager[None]:
-        """Wait for room, and hold it for one attempt at one call."""
+        """Wait for room, and hold it for one attempt; leaving without an error is a success."""
         ...
 
     async def throttled(self, seconds: float | None) -> None:
         """Record that the provider answered 429, asking for a pause of some seconds."""
-        ...
-
-    async def answered(self) -> None:
-        """Record that the provider answered, so that limits may grow again."""
         ...
 
 
@@ -33,7 +29,4 @@ class Unlimited:
         return self._slot()
 
     async def throttled(self, seconds: float | None) -> None:
-        """Record nothing."""
-
-    async def answered(self) -> None:
         """Record nothing."""

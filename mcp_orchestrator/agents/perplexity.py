@@ -167,15 +167,13 @@ class PerplexityModel:
         if not background:
             return read_run(await self._http.post("/v1/responses", body), self._http.account)
         body["background"] = True
-        data = await self._http.post("/v1/responses", body, uninterrupted=True)
-        run = read_run(data, self._http.account)
+        started: list[JsonObject] = []
         try:
-            return await self._poll(run, on_progress)
-        except anyio.get_cancelled_exc_class():
-            await self._cancel(run)
-            raise
-        except (ProviderError, FailedAttempt):
-            await self._cancel(run)  # we shall never read it, so nobody should pay for it
+            data = await self._http.post("/v1/responses", body, on_answer=started.append)
+            return await self._poll(read_run(data, self._http.account), on_progress)
+        except BaseException:  # we shall never read it, so nobody should pay for it
+            if started:
+                await self._cancel(started[-1].get("id"))
             raise
 
     async def _poll(self, run: AgentRun, on_progress: Progress | None) -> AgentRun:
@@ -193,11 +191,11 @@ class PerplexityModel:
         state = run.status.replace("_", " ")
         return f"{self.provider} run is {state} for {seconds:.0f} s; {run.searches} searches so far"
 
-    async def _cancel(self, run: AgentRun) -> None:
+    async def _cancel(self, run_id: object) -> None:
         """Stop a run at the vendor's, whatever happens to us; failing to is not our caller's."""
         with anyio.move_on_after(_CANCEL_PATIENCE, shield=True):
             try:
-                await self._http.post(f"/v1/responses/{run.id}/cancel", {})
+                await self._http.post(f"/v1/responses/{run_id}/cancel", {})
             except (ProviderError, FailedAttempt):
                 return
 

@@ -1,6 +1,6 @@
-"""Tables of what model calls cost, and of the questions put to the client's own model."""
+"""Tables of the model calls: ledger, shared limits, cached answers, the sampling mailbox."""
 
-from sqlalchemy import BigInteger, Column, Index, Integer, String, Table, Text
+from sqlalchemy import BigInteger, Column, Float, Index, Integer, String, Table, Text
 
 from mcp_orchestrator.store.columns import Json, UtcDateTime
 from mcp_orchestrator.store.schema.metadata import metadata
@@ -33,6 +33,42 @@ ledger_entries = Table(
     Index("ix_ledger_entries_saga_id_started_at", "saga_id", "started_at"),
     Index("ix_ledger_entries_owner_started_at", "owner", "started_at"),
     Index("ix_ledger_entries_started_at", "started_at"),
+)
+
+#: How often a provider may be asked by all processes together, as its answers have taught us.
+provider_limits = Table(
+    "provider_limits",
+    metadata,
+    Column("provider", String(64), primary_key=True),
+    Column("allowed", Float, nullable=False),
+    Column("bucket", Float, nullable=False),
+    Column("refilled_at", UtcDateTime, nullable=False),
+    Column("paused_until", UtcDateTime),
+)
+
+#: The calls under way, so that all processes together stay below what is allowed.
+provider_slots = Table(
+    "provider_slots",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("provider", String(64), nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False),
+    Index("ix_provider_slots_provider_expires_at", "provider", "expires_at"),
+)
+
+#: Answers worth keeping, and the flights of those who are fetching one for everybody.
+model_answers = Table(
+    "model_answers",
+    metadata,
+    Column("key", String(64), primary_key=True),
+    Column("owner", String(256)),
+    Column("flight", String(32), nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False),
+    Column("stored_at", UtcDateTime),
+    Column("reply", Json),
+    Column("failure", Json),
+    Index("ix_model_answers_expires_at", "expires_at"),
+    Index("ix_model_answers_stored_at", "stored_at"),
 )
 
 #: The mailbox of sampling: questions that wait for the client to hold a call open.

@@ -1,4 +1,4 @@
-"""Create the tables of the ledger and of the sampling mailbox."""
+"""Create the tables of the model calls: ledger, limits, answers, the sampling mailbox."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -38,6 +38,7 @@ def upgrade() -> None:
     )
     for columns in (["saga_id", "started_at"], ["owner", "started_at"], ["started_at"]):
         op.create_index(f"ix_ledger_entries_{'_'.join(columns)}", "ledger_entries", columns)
+    _create_limits_and_answers()
     op.create_table(
         "sampling_requests",
         sa.Column("id", sa.String(32), nullable=False),
@@ -55,7 +56,43 @@ def upgrade() -> None:
     )
 
 
+def _create_limits_and_answers() -> None:
+    op.create_table(
+        "provider_limits",
+        sa.Column("provider", sa.String(64), nullable=False),
+        sa.Column("allowed", sa.Float, nullable=False),
+        sa.Column("bucket", sa.Float, nullable=False),
+        sa.Column("refilled_at", UtcDateTime, nullable=False),
+        sa.Column("paused_until", UtcDateTime),
+        sa.PrimaryKeyConstraint("provider", name="pk_provider_limits"),
+    )
+    op.create_table(
+        "provider_slots",
+        sa.Column("id", sa.String(32), nullable=False),
+        sa.Column("provider", sa.String(64), nullable=False),
+        sa.Column("expires_at", UtcDateTime, nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_provider_slots"),
+    )
+    op.create_index(
+        "ix_provider_slots_provider_expires_at", "provider_slots", ["provider", "expires_at"]
+    )
+    op.create_table(
+        "model_answers",
+        sa.Column("key", sa.String(64), nullable=False),
+        sa.Column("owner", sa.String(256)),
+        sa.Column("flight", sa.String(32), nullable=False),
+        sa.Column("expires_at", UtcDateTime, nullable=False),
+        sa.Column("stored_at", UtcDateTime),
+        sa.Column("reply", Json),
+        sa.Column("failure", Json),
+        sa.PrimaryKeyConstraint("key", name="pk_model_answers"),
+    )
+    for column in ("expires_at", "stored_at"):
+        op.create_index(f"ix_model_answers_{column}", "model_answers", [column])
+
+
 def downgrade() -> None:
     """Drop them."""
-    op.drop_table("sampling_requests")
+    for table in ("sampling_requests", "model_answers", "provider_slots", "provider_limits"):
+        op.drop_table(table)
     op.drop_table("ledger_entries")
