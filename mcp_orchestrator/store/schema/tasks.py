@@ -66,7 +66,7 @@ tasks = Table(
 Index("ix_tasks_unique_key", tasks.c.queue, tasks.c.unique_key, unique=True)
 Index(
     "ix_tasks_ready",
-    tasks.c.queue, tasks.c.status, tasks.c.priority, tasks.c.available_at, tasks.c.sequence,
+    tasks.c.queue, tasks.c.status, tasks.c.priority.desc(), tasks.c.available_at, tasks.c.sequence,
 )  # fmt: skip
 Index("ix_tasks_due", tasks.c.queue, tasks.c.status, tasks.c.available_at)
 Index("ix_tasks_lease", tasks.c.queue, tasks.c.lease_until)

@@ -1,0 +1,76 @@
+"""Checking what callers ask for, before anything is written."""
+
+from datetime import timedelta
+from math import isfinite
+
+from mcp_orchestrator.clock import Clock
+from mcp_orchestrator.errors import InvalidInputError
+from mcp_orchestrator.queue.config import TaskQueueConfig
+from mcp_orchestrator.queue.encoding import encode_json, new_task_id
+from mcp_orchestrator.queue.task import NewTask, Task, TaskPriority, TaskStatus
+
+_LONGEST_NAME = 200
+_LONGEST_KEY = 500
+#: The longest delay or time-out, in seconds: ten years.
+_LONGEST_WAIT = 10 * 366 * 86_400.0
+
+
+def admit(new: NewTask, config: TaskQueueConfig, clock: Clock) -> Task:
+    """Return the task that a request becomes, with the queue's defaults filled in.
+
+    Raises:
+        InvalidInputError: a bad type name, delay, bound or payload.
+        LimitExceededError: the payload is too long.
+    """
+    _check_text(new.task_type, "task type", _LONGEST_NAME)
+    if new.idempotency_key is not None:
+        _check_text(new.idempotency_key, "idempotency key", _LONGEST_KEY)
+    if new.owner is not None:
+        _check_text(new.owner, "owner", _LONGEST_KEY)
+    encode_json(new.payload, what="payload", limit=config.max_payload_bytes)
+    _check_number(new.delay, "delay", least=0)
+    timeout = config.task_timeout if new.timeout is None else new.timeout
+    if timeout is not None:
+        _check_number(timeout, "timeout", least=0.001)
+    retries = config.max_retries if new.max_retries is None else new.max_retries
+    _check_number(retries, "max_retries", least=0)
+    now = clock.now()
+    return Task(
+        task_id=new_task_id(),
+        task_type=new.task_type,
+        payload=new.payload,
+        priority=_priority(new.priority),
+        status=TaskStatus.SCHEDULED if new.delay > 0 else TaskStatus.PENDING,
+        attempt=0,
+        max_retries=int(retries),
+        timeout=timeout,
+        idempotency_key=new.idempotency_key,
+        owner=new.owner,
+        created_at=now,
+        available_at=now + timedelta(seconds=new.delay) if new.delay > 0 else now,
+        preemptible=new.preemptible,
+    )
+
+
+def _priority(value: int) -> TaskPriority:
+    try:
+        return TaskPriority(value)
+    except ValueError as error:
+        named = ", ".join(f"{one.name} {one.value}" for one in TaskPriority)
+        raise InvalidInputError(f"{value!r} is not a priority.", remedy=f"Use {named}.") from error
+
+
+def _check_text(text: str, what: str, longest: int) -> None:
+    if not text or len(text) > longest or not text.isprintable():
+        raise InvalidInputError(
+            f"{text[:80]!r} is not a valid {what}.",
+            remedy=f"Use 1 to {longest} printable characters.",
+        )
+
+
+def _check_number(value: float, what: str, *, least: float) -> None:
+    if not isfinite(value) or not least <= value <= _LONGEST_WAIT:
+        raise InvalidInputError(
+            f"{value!r} is not a valid {what}.",
+            remedy=f"Use a number from {least} to {_LONGEST_WAIT:.0f}.",
+        )

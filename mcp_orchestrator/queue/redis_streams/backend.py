@@ -1,0 +1,239 @@
+"""The Redis back end: each transition is one script."""
+
+import json
+from collections.abc import AsyncGenerator, Callable, Collection, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Any
+
+import anyio
+from redis.exceptions import ResponseError
+
+from mcp_orchestrator.clock import Clock
+from mcp_orchestrator.errors import BackendUnavailableError, StaleLeaseError
+from mcp_orchestrator.queue.coalesce import Coalescer
+from mcp_orchestrator.queue.config import TaskQueueConfig
+from mcp_orchestrator.queue.encoding import encode_event, encode_progress, to_micros
+from mcp_orchestrator.queue.lease import Delivery, Lease
+from mcp_orchestrator.queue.port import (
+    QueueStats,
+    Settlement,
+    TakeRequest,
+    TaskFilter,
+    queue_full,
+    stale_lease,
+)
+from mcp_orchestrator.queue.redis_streams.awaiting import EndedTasks
+from mcp_orchestrator.queue.redis_streams.connection import RedisConnection
+from mcp_orchestrator.queue.redis_streams.counting import stats_from_text
+from mcp_orchestrator.queue.redis_streams.hashes import (
+    add_arguments,
+    compact,
+    deliveries,
+    pairs,
+    task_from_hash,
+)
+from mcp_orchestrator.queue.redis_streams.renewing import RedisRenewer
+from mcp_orchestrator.queue.task import Task, TaskEvent, TaskProgress
+
+#: Tasks in one call of ``add.lua``, which keeps Redis busy for some 10 µs each.
+_LARGEST_ADD = 5000
+#: One blocking read, in seconds; shorter than the socket's time-out.
+_LONGEST_READ = 5.0
+#: Redis takes shorter time-outs for "no wait", or for ever.
+_SHORTEST_READ = 0.01
+_AWAY_PAUSE = 0.5
+
+
+class RedisBackend:
+    """Tasks in Redis.
+
+    Args:
+        config: the queue's settings; ``redis_url`` must be set.
+        clock: the source of time; every process's clock must agree to well within a lease.
+    """
+
+    def __init__(self, config: TaskQueueConfig, clock: Clock) -> None:
+        self._config = config
+        self._clock = clock
+        self._root = f"{{mcp-orchestrator:{config.consumer_group}}}"
+        self._url = config.redis_url or ""
+        self._connection = RedisConnection(self._url, self._root)
+        self._ended = EndedTasks(self._connection, self._root)
+        self._next_due: int | None = None
+        self._more = False
+        self._settling = Coalescer[Settlement, StaleLeaseError | None](
+            self._settle_group, largest_group=config.batch_size
+        )
+        self._adding = Coalescer[Sequence[Task], list[Task]](self._add_group, largest_group=100)
+
+    async def open(self) -> None:
+        """Find out whether Redis answers."""
+        await self.ping()
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._ended.close()
+        await self._connection.close()
+
+    async def ping(self) -> str:
+        """Return the server's name and version."""
+        info: dict[str, Any] = await self._connection.command("INFO", "server")
+        if "valkey_version" in info:
+            return f"Valkey {info['valkey_version']}"
+        return f"Redis {info.get('redis_version', '(unknown version)')}"
+
+    async def add(self, tasks: Sequence[Task]) -> list[Task]:
+        """Store tasks; all or none of each 5,000."""
+        if self._config.max_length is None and len(tasks) == 1:
+            return await self._adding.submit(tasks)
+        added: list[Task] = []
+        for start in range(0, len(tasks), _LARGEST_ADD):
+            added += (await self._add_group([tasks[start : start + _LARGEST_ADD]]))[0]
+        return added
+
+    async def take(self, request: TakeRequest) -> list[Delivery]:
+        """Lease ready tasks."""
+        dead = to_micros(request.now) + int(self._config.dead_retention_seconds * 1e6)
+        arguments: list[str | int] = [
+            to_micros(request.now),
+            to_micros(request.lease_until),
+            dead,
+            request.worker_id,
+            request.count,
+            request.fair_slots,
+            *sorted(request.task_types or ()),
+        ]
+        text, due, more = await self._connection.script("take", arguments)
+        self._next_due = int(float(due)) if due else None
+        self._more = bool(more)
+        return deliveries(text, request)
+
+    async def wait_for_work(self, request: TakeRequest, timeout: float) -> None:
+        """Wait for a bell of one of the types, or for the next delayed task or ending lease."""
+        if self._more:
+            return
+        bound = min(timeout, _LONGEST_READ)
+        if self._next_due is not None:
+            bound = min(bound, (self._next_due - to_micros(self._clock.now())) / 1e6)
+        if bound <= 0:
+            return
+        bells = [f"{self._root}:bell:{name}" for name in sorted(request.task_types or ())]
+        seconds = max(bound, _SHORTEST_READ)
+        await self._connection.command("BLPOP", *(bells or [f"{self._root}:bells"]), seconds)
+
+    async def settle(self, settlement: Settlement) -> None:
+        """Record how a delivery ended."""
+        await self._settling.submit(settlement)
+
+    async def record_progress(self, lease: Lease, progress: TaskProgress) -> None:
+        """Keep what the handler said last."""
+        arguments = [lease.task_id, lease.epoch, compact(encode_progress(progress))]
+        if not await self._connection.script("progress", arguments):
+            raise stale_lease(lease)
+
+    async def cancel(self, task_id: str, event: TaskEvent, expires_at: datetime) -> None:
+        """End a waiting task; tell the worker of a running one."""
+        await self._connection.script(
+            "cancel",
+            [task_id, to_micros(event.at), to_micros(expires_at), compact(encode_event(event))],
+        )
+
+    async def watch_cancels(
+        self, worker_id: str, running: Callable[[], Collection[str]], cancel: Callable[[str], None]
+    ) -> None:
+        """Read what is pushed for this worker."""
+        key = f"{self._root}:control:{worker_id}"
+        while True:
+            try:
+                reply = await self._connection.command("BLPOP", key, _LONGEST_READ)
+            except BackendUnavailableError:
+                await anyio.sleep(_AWAY_PAUSE)
+                continue
+            if reply and reply[1] in running():
+                cancel(reply[1])
+
+    async def get(self, task_id: str) -> Task | None:
+        """Return one task."""
+        fields = pairs(await self._connection.command("HGETALL", f"{self._root}:task:{task_id}"))
+        return task_from_hash(fields) if fields else None
+
+    async def wait_until_final(self, task_id: str, timeout: float) -> None:
+        """Wait for the script that ends the task to say so."""
+        await self._ended.wait(task_id, timeout)
+
+    async def list_tasks(self, task_filter: TaskFilter) -> list[Task]:
+        """Return tasks, newest first."""
+        arguments: list[str | int] = [
+            task_filter.status or "",
+            task_filter.task_type or "",
+            "" if task_filter.owner is None else compact(task_filter.owner),
+            task_filter.before or "",
+            task_filter.limit,
+        ]
+        found: list[list[str]] = json.loads(await self._connection.script("list", arguments))
+        return [task_from_hash(pairs(flat)) for flat in found]
+
+    async def stats(self, now: datetime) -> QueueStats:
+        """Count."""
+        text: str = await self._connection.script("stats", [])
+        return stats_from_text(text, now, self._config.lease_seconds)
+
+    async def requeue(self, task_id: str, event: TaskEvent, now: datetime) -> bool:
+        """Give a dead letter or failed task all its attempts again."""
+        arguments = [task_id, to_micros(now), compact(encode_event(event))]
+        return bool(await self._connection.script("requeue", arguments))
+
+    async def purge_dead(self, task_type: str | None) -> int:
+        """Forget dead letters."""
+        purged: int = await self._connection.script("purge", [task_type or ""])
+        return purged
+
+    async def set_paused(self, kind: str, name: str, *, paused: bool) -> None:
+        """Stop or go on handing out one type or one priority."""
+        await self._connection.script("pause", [f"{kind}:{name}", int(paused)])
+
+    @asynccontextmanager
+    async def renewer(self) -> AsyncGenerator[RedisRenewer]:
+        """Open a second client, because connections belong to the event loop that made them."""
+        connection = RedisConnection(self._url, self._root)
+        try:
+            yield RedisRenewer(connection)
+        finally:
+            await connection.close()
+
+    async def _add_group(self, group: Sequence[Sequence[Task]]) -> list[list[Task]]:
+        arguments: list[str | int] = [self._config.max_length or 0]
+        for tasks in group:
+            for task in tasks:
+                arguments += add_arguments(task)
+        try:
+            holders: list[str] = await self._connection.script("add", arguments)
+        except ResponseError as error:
+            raise queue_full(self._config.max_length or 0) from error
+        held = iter(holders)
+        return [[await self._holder(next(held), task) for task in tasks] for tasks in group]
+
+    async def _holder(self, holder_id: str, task: Task) -> Task:
+        """Return the task that has the key, which is the new one where nobody had it."""
+        return (await self.get(holder_id) if holder_id else None) or task
+
+    async def _settle_group(self, group: Sequence[Settlement]) -> list[StaleLeaseError | None]:
+        arguments: list[str | int] = [to_micros(group[0].at)]
+        for one in group:
+            arguments += [
+                one.lease.task_id,
+                one.lease.epoch,
+                one.status,
+                to_micros(one.expires_at),
+                one.result or "",
+                one.error or "",
+                "" if one.available_at is None else to_micros(one.available_at),
+                "" if one.event is None else compact(encode_event(one.event)),
+                int(one.counts),
+            ]
+        outcomes: list[int] = await self._connection.script("settle", arguments)
+        return [
+            None if outcome else stale_lease(one.lease)
+            for one, outcome in zip(group, outcomes, strict=True)
+        ]

@@ -1,0 +1,128 @@
+"""The one door to Redis: opening a client by URL, running scripts, translating its errors."""
+
+import hashlib
+from collections.abc import Sequence
+from functools import cache
+from importlib.resources import files
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from redis import asyncio as redis_asyncio
+from redis.asyncio.cluster import RedisCluster
+from redis.asyncio.sentinel import Sentinel
+from redis.exceptions import NoScriptError, RedisError, ResponseError
+
+from mcp_orchestrator.errors import BackendUnavailableError, ConfigurationError
+
+#: Longer than any blocking read of ours, in seconds.
+_SOCKET_TIMEOUT = 10.0
+_CONNECT_TIMEOUT = 5.0
+#: redis-py refuses the one beyond; a blocking pool makes it wait instead.
+_LARGEST_POOL = 64
+_REMEDY = (
+    "Use redis://, rediss://, unix://, redis+cluster:// or redis+sentinel://HOST,HOST/NAME/DB."
+)
+
+
+class RedisConnection:
+    """A client and the scripts of one queue.
+
+    Args:
+        url: where Redis is.
+        root: the beginning of every key, with the hash tag.
+    """
+
+    def __init__(self, url: str, root: str) -> None:
+        self._url = url
+        self._root = root
+        self._client: Any = _open_client(url)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._client.aclose()
+
+    async def command(self, *words: str | int | float) -> Any:
+        """Run one command.
+
+        Raises:
+            BackendUnavailableError: Redis does not answer, or refuses.
+        """
+        try:
+            return await self._client.execute_command(*words)
+        except (RedisError, OSError) as error:
+            raise _unavailable(error) from error
+
+    async def script(self, name: str, arguments: Sequence[str | int]) -> Any:
+        """Run one of the scripts in ``lua/``; a server that has lost it is given it again.
+
+        Raises:
+            BackendUnavailableError: Redis does not answer, or refuses.
+            ResponseError: the script itself said no.
+        """
+        source, digest = _source(name)
+        try:
+            try:
+                return await self._client.execute_command(
+                    "EVALSHA", digest, 1, self._root, *arguments
+                )
+            except NoScriptError:
+                return await self._client.execute_command("EVAL", source, 1, self._root, *arguments)
+        except ResponseError as error:
+            if str(error).startswith("QUEUEFULL"):
+                raise
+            raise _unavailable(error) from error
+        except (RedisError, OSError) as error:
+            raise _unavailable(error) from error
+
+
+@cache
+def _source(name: str) -> tuple[str, str]:
+    folder = files("mcp_orchestrator.queue.redis_streams") / "lua"
+    parts = [(folder / f"{part}.lua").read_text("utf-8") for part in ("library", name)]
+    source = "\n".join(parts)
+    return source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
+
+
+def _unavailable(error: Exception) -> BackendUnavailableError:
+    return BackendUnavailableError(
+        f"Redis does not answer as it should: {type(error).__name__}: {str(error)[:200]}.",
+        remedy="Check REDIS_URL and that the server runs.",
+    )
+
+
+def _open_client(url: str) -> Any:
+    options: dict[str, Any] = {
+        "decode_responses": True,
+        "socket_timeout": _SOCKET_TIMEOUT,
+        "socket_connect_timeout": _CONNECT_TIMEOUT,
+    }
+    scheme, _, rest = url.partition("://")
+    try:
+        if scheme in ("redis+cluster", "rediss+cluster"):
+            return RedisCluster.from_url(f"{scheme.partition('+')[0]}://{rest}", **options)
+        if scheme == "redis+sentinel":
+            return _open_sentinel(url, options)
+        pools: Any = redis_asyncio.BlockingConnectionPool
+        pool = pools.from_url(
+            url, max_connections=_LARGEST_POOL, timeout=_SOCKET_TIMEOUT, **options
+        )
+        return redis_asyncio.Redis.from_pool(pool)
+    except (ValueError, RedisError) as error:
+        raise ConfigurationError("REDIS_URL is not usable.", remedy=_REMEDY) from error
+
+
+def _open_sentinel(url: str, options: dict[str, Any]) -> Any:
+    parts = urlsplit(urlunsplit(("sentinel", *urlsplit(url)[1:])))
+    credentials, _, hosts = parts.netloc.rpartition("@")
+    name, _, database = parts.path.strip("/").partition("/")
+    if not hosts or not name:
+        raise ConfigurationError("REDIS_URL names no Sentinel service.", remedy=_REMEDY)
+    sentinels: list[tuple[str, int]] = []
+    for host in hosts.split(","):
+        host_name, _, port = host.partition(":")
+        sentinels.append((host_name, int(port or 26379)))
+    user, _, password = credentials.partition(":")
+    sentinel: Any = Sentinel(sentinels, socket_timeout=_CONNECT_TIMEOUT)
+    return sentinel.master_for(
+        name, db=int(database or 0), username=user or None, password=password or None, **options
+    )

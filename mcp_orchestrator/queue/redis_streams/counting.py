@@ -1,0 +1,48 @@
+"""The queue's numbers, from what ``stats.lua`` returns."""
+
+import json
+from datetime import datetime, timedelta
+from typing import Any
+
+from mcp_orchestrator.queue.encoding import from_micros
+from mcp_orchestrator.queue.port import PriorityStats, QueueStats
+from mcp_orchestrator.queue.redis_streams.hashes import pairs, worker_from_text
+from mcp_orchestrator.queue.task import TaskPriority, TaskStatus
+
+#: A worker silent for this many lease times is no longer counted as alive.
+_SILENT_LEASES = 2
+
+
+def stats_from_text(text: str, now: datetime, lease_seconds: float) -> QueueStats:
+    """Return the queue's numbers."""
+    data: dict[str, Any] = json.loads(text)
+    by_priority: dict[TaskPriority, PriorityStats] = {}
+    for priority, waiting, oldest in data["by_priority"]:
+        age = None
+        if oldest:
+            age = max((now - from_micros(int(oldest))).total_seconds(), 0.0)
+        by_priority[TaskPriority(int(priority))] = PriorityStats(waiting, age)
+    by_status = dict.fromkeys(TaskStatus, 0)
+    for status, count in pairs(data["finished"] or []).items():
+        by_status[TaskStatus(status)] = int(count)
+    by_status[TaskStatus.PENDING] = sum(one.waiting for one in by_priority.values())
+    by_status[TaskStatus.SCHEDULED] = data["scheduled"]
+    by_status[TaskStatus.PROCESSING] = data["processing"]
+    alive_since = now - timedelta(seconds=lease_seconds * _SILENT_LEASES)
+    heartbeats: list[str] = list(data["workers"])  # Lua's empty table is an object in JSON
+    workers = [worker_from_text(text) for text in heartbeats]
+    names: list[str] = sorted(data["paused"])
+    paused = [(name.partition(":")[0], name.partition(":")[2]) for name in names]
+    return QueueStats(
+        "redis",
+        by_priority,
+        by_status,
+        tuple(
+            sorted(
+                (worker for worker in workers if worker.seen_at >= alive_since),
+                key=lambda worker: worker.worker_id,
+            )
+        ),
+        tuple(name for kind, name in paused if kind == "type"),
+        tuple(TaskPriority(int(name)) for kind, name in paused if kind == "priority"),
+    )

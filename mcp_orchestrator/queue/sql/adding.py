@@ -1,0 +1,49 @@
+"""Storing new tasks, once for each idempotency key."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import func, insert, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from mcp_orchestrator.queue.port import queue_full
+from mcp_orchestrator.queue.sql.rows import row_from_task, task_from_row
+from mcp_orchestrator.queue.task import Task, TaskStatus
+from mcp_orchestrator.store.schema.tasks import tasks
+
+
+async def add_tasks(
+    connection: AsyncConnection, queue: str, new: Sequence[Task], max_length: int | None
+) -> list[Task]:
+    """Insert tasks and return them, or those that already hold their idempotency keys."""
+    if max_length is not None:
+        await _check_length(connection, queue, len(new), max_length)
+    keyless = [row_from_task(task, queue) for task in new if task.idempotency_key is None]
+    if keyless:
+        await connection.execute(insert(tasks), keyless)
+    return [
+        task if task.idempotency_key is None else await _add_unique(connection, queue, task)
+        for task in new
+    ]
+
+
+async def _add_unique(connection: AsyncConnection, queue: str, task: Task) -> Task:
+    row = row_from_task(task, queue)
+    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
+    statement: Any = dialect.insert(tasks).on_conflict_do_nothing(
+        index_elements=["queue", "unique_key"]
+    )
+    if (await connection.execute(statement, row)).rowcount == 1:
+        return task
+    held = select(tasks).where(tasks.c.queue == queue, tasks.c.unique_key == row["unique_key"])
+    return task_from_row((await connection.execute(held)).mappings().one())
+
+
+async def _check_length(
+    connection: AsyncConnection, queue: str, adding: int, max_length: int
+) -> None:
+    waiting = (TaskStatus.PENDING, TaskStatus.SCHEDULED)
+    count = select(func.count()).where(tasks.c.queue == queue, tasks.c.status.in_(waiting))
+    if (await connection.scalar(count) or 0) + adding > max_length:
+        raise queue_full(max_length)

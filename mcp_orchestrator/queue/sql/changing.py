@@ -1,0 +1,87 @@
+"""What a person does to tasks: cancel, requeue, purge, pause."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import delete, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from mcp_orchestrator.queue.encoding import encode_event
+from mcp_orchestrator.queue.task import TaskEvent, TaskStatus
+from mcp_orchestrator.store.schema.tasks import task_pauses, tasks
+
+
+async def cancel(
+    connection: AsyncConnection, queue: str, task_id: str, event: TaskEvent, expires_at: datetime
+) -> None:
+    """End a waiting task; mark a running one for its worker to stop; leave an ended one alone."""
+    found = await connection.execute(
+        select(tasks.c.sequence, tasks.c.status, tasks.c.history, tasks.c.cancel_requested)
+        .where(tasks.c.queue == queue, tasks.c.task_id == task_id)
+        .with_for_update()
+    )
+    row = found.mappings().one_or_none()
+    if row is None or TaskStatus(row["status"]).is_final or row["cancel_requested"]:
+        return
+    values: dict[str, Any] = {
+        "cancel_requested": True,
+        "history": [*row["history"], encode_event(event)],
+    }
+    if row["status"] != TaskStatus.PROCESSING:
+        values |= {
+            "status": TaskStatus.CANCELLED.value,
+            "finished_at": event.at,
+            "expires_at": expires_at,
+        }
+    await connection.execute(
+        update(tasks).where(tasks.c.sequence == row["sequence"]).values(**values)
+    )
+
+
+async def requeue(
+    connection: AsyncConnection, queue: str, task_id: str, event: TaskEvent, now: datetime
+) -> bool:
+    """Give a dead letter or failed task all its attempts again."""
+    ended = (TaskStatus.DEAD_LETTER, TaskStatus.FAILED)
+    found = await connection.execute(
+        select(tasks.c.sequence, tasks.c.history)
+        .where(tasks.c.queue == queue, tasks.c.task_id == task_id, tasks.c.status.in_(ended))
+        .with_for_update()
+    )
+    row = found.mappings().one_or_none()
+    if row is None:
+        return False
+    await connection.execute(
+        update(tasks)
+        .where(tasks.c.sequence == row["sequence"])
+        .values(
+            status=TaskStatus.PENDING.value,
+            attempt=0,
+            available_at=now,
+            finished_at=None,
+            expires_at=None,
+            history=[*row["history"], encode_event(event)],
+        )
+    )
+    return True
+
+
+async def purge_dead(connection: AsyncConnection, queue: str, task_type: str | None) -> int:
+    """Forget dead letters, all or those of one type."""
+    statement = delete(tasks).where(
+        tasks.c.queue == queue, tasks.c.status == TaskStatus.DEAD_LETTER
+    )
+    if task_type is not None:
+        statement = statement.where(tasks.c.task_type == task_type)
+    return (await connection.execute(statement)).rowcount
+
+
+async def set_paused(
+    connection: AsyncConnection, queue: str, kind: str, name: str, *, paused: bool
+) -> None:
+    """Stop or go on handing out one type or one priority."""
+    row = {"queue": queue, "kind": kind, "name": name}
+    conditions = [task_pauses.c[column] == value for column, value in row.items()]
+    await connection.execute(delete(task_pauses).where(*conditions))
+    if paused:
+        await connection.execute(insert(task_pauses), row)

@@ -1,0 +1,396 @@
+"""The task queue: what the rest of the program, and its users in Python, call."""
+
+from collections.abc import AsyncGenerator, Callable, Collection, Sequence
+from datetime import datetime, timedelta
+from types import TracebackType
+from typing import Self
+
+import anyio
+from pydantic import JsonValue
+
+from mcp_orchestrator.clock import Clock, SystemClock
+from mcp_orchestrator.errors import (
+    ConfigurationError,
+    StaleLeaseError,
+)
+from mcp_orchestrator.queue import failure
+from mcp_orchestrator.queue.admission import admit
+from mcp_orchestrator.queue.backoff import Backoff
+from mcp_orchestrator.queue.config import TaskQueueConfig
+from mcp_orchestrator.queue.dead_letters import DeadLetters
+from mcp_orchestrator.queue.encoding import encode_json
+from mcp_orchestrator.queue.lease import Delivery, Lease
+from mcp_orchestrator.queue.lease_keeper import LeaseKeeper
+from mcp_orchestrator.queue.port import (
+    QueueBackend,
+    QueueStats,
+    Settlement,
+    TakeRequest,
+    TaskFilter,
+    unknown_task,
+)
+from mcp_orchestrator.queue.redis_streams.backend import RedisBackend
+from mcp_orchestrator.queue.sql.backend import SqlBackend
+from mcp_orchestrator.queue.task import (
+    EventKind,
+    NewTask,
+    Task,
+    TaskEvent,
+    TaskPriority,
+    TaskProgress,
+    TaskStatus,
+)
+from mcp_orchestrator.store.commits import GroupCommitter
+from mcp_orchestrator.store.engine import Database
+
+#: The longest an idle worker waits before it looks for tasks of dead workers, in leases.
+_LOOK_AROUND_LEASES = 0.1
+_LONGEST_LOOK_AROUND = 1.0
+
+
+class TaskQueue:
+    """A durable queue with priorities, leases, retries and a place for dead letters.
+
+    Args:
+        config: the queue's settings.
+        database: where tasks live when ``config.redis_url`` is not set; migrated.
+        committer: the process's writer; the queue starts one of its own where none is given.
+        clock: the source of time.
+        backoff: how failed tasks wait; made from the configuration where none is given.
+    """
+
+    def __init__(
+        self,
+        config: TaskQueueConfig,
+        *,
+        database: Database | None = None,
+        committer: GroupCommitter | None = None,
+        clock: Clock | None = None,
+        backoff: Backoff | None = None,
+    ) -> None:
+        self.config = config
+        self._clock: Clock = clock or SystemClock()
+        self._backoff = backoff or Backoff(config.backoff_base_seconds, config.backoff_cap_seconds)
+        self._backend = _choose_backend(config, database, committer, self._clock)
+        self.leases = LeaseKeeper(
+            self._backend, lease_seconds=config.lease_seconds, clock=self._clock
+        )
+        self.dead_letters = DeadLetters(self._backend, self._clock)
+        self._fair_credit = 0
+        self._connected = False
+
+    async def connect(self) -> None:
+        """Open the back end; calling it twice does nothing.
+
+        Raises:
+            BackendUnavailableError: nothing answers.
+        """
+        if not self._connected:
+            await self._backend.open()
+            self._connected = True
+
+    async def close(self) -> None:
+        """Stop renewing leases and close every connection of the queue's own."""
+        if self._connected:
+            self._connected = False
+            await self.leases.stop()
+            await self._backend.close()
+
+    async def __aenter__(self) -> Self:
+        """Connect."""
+        await self.connect()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close."""
+        await self.close()
+
+    async def ping(self) -> str:
+        """Return the back end's name and version; raise BackendUnavailableError if it is away."""
+        return await self._backend.ping()
+
+    async def add_task(
+        self,
+        task_type: str,
+        payload: dict[str, JsonValue],
+        *,
+        priority: TaskPriority = TaskPriority.NORMAL,
+        idempotency_key: str | None = None,
+        delay: float = 0,
+        max_retries: int | None = None,
+        timeout: float | None = None,
+        owner: str | None = None,
+        preemptible: bool = False,
+    ) -> Task:
+        """Add a task; when this returns, the task is durable.
+
+        Args:
+            task_type: which handler it is for.
+            payload: what the handler gets; JSON.
+            priority: how urgent it is.
+            idempotency_key: a second task of the same owner with the same key is not added; the
+                first one is returned, whatever has become of it.
+            delay: seconds before it may start.
+            max_retries: attempts after the first; the queue's default where None.
+            timeout: the bound on one attempt, in seconds; the queue's default where None.
+            owner: whose task it is.
+            preemptible: whether a CRITICAL task may take its place while it runs.
+
+        Raises:
+            InvalidInputError: a bad type name, delay, bound or payload.
+            LimitExceededError: the payload is too long.
+            QueueFullError: as many tasks wait as may wait.
+        """
+        new = NewTask(
+            task_type, payload, priority, idempotency_key, delay, max_retries, timeout, owner,
+            preemptible,
+        )  # fmt: skip
+        return (await self.add_tasks([new]))[0]
+
+    async def add_tasks(self, new: Sequence[NewTask]) -> list[Task]:
+        """Add many tasks at once, all or none; see ``add_task``."""
+        tasks = [admit(one, self.config, self._clock) for one in new]
+        return await self._backend.add(tasks) if tasks else []
+
+    async def take(
+        self, worker_id: str, count: int, *, task_types: Collection[str] | None = None
+    ) -> list[Delivery]:
+        """Lease up to ``count`` ready tasks, the most urgent first; nothing ready, none given.
+
+        The leases are renewed until the tasks are settled or the queue is closed.
+        """
+        return await self._take(self._request(worker_id, count, task_types))
+
+    async def next_deliveries(
+        self, worker_id: str, count: int, *, task_types: Collection[str] | None = None
+    ) -> list[Delivery]:
+        """Lease up to ``count`` tasks, waiting until at least one is ready."""
+        look_around = min(self.config.lease_seconds * _LOOK_AROUND_LEASES, _LONGEST_LOOK_AROUND)
+        while True:
+            request = self._request(worker_id, count, task_types)
+            if deliveries := await self._take(request):
+                return deliveries
+            await self._backend.wait_for_work(request, look_around)
+
+    async def consume_tasks(
+        self, worker_id: str, *, task_types: Collection[str] | None = None
+    ) -> AsyncGenerator[tuple[str, Task]]:
+        """Yield message ids and tasks, for ever; settle each by ``complete_task`` or ``fail_task``.
+
+        Tasks come one by one, so that the next is always the most urgent of that moment.
+        """
+        while True:
+            for delivery in await self.next_deliveries(worker_id, 1, task_types=task_types):
+                yield delivery.lease.message_id, delivery.task
+
+    async def complete_task(self, message_id: str, result: JsonValue = None) -> None:
+        """Record a result; when this returns, it is durable.
+
+        Raises:
+            StaleLeaseError: somebody else has taken the task over, or it has ended.
+            InvalidInputError: the result is not JSON.
+            LimitExceededError: the result is too long.
+        """
+        text = encode_json(result, what="result", limit=self.config.max_result_bytes)
+        await self._settle(self._settlement(message_id, TaskStatus.COMPLETED, result=text))
+
+    async def fail_task(
+        self,
+        message_id: str,
+        error: str | BaseException,
+        task: Task,
+        *,
+        retry_after: float | None = None,
+        retryable: bool = True,
+    ) -> TaskStatus:
+        """Record a failed attempt, and return where the task now stands.
+
+        Args:
+            message_id: the delivery.
+            error: what went wrong.
+            task: the task as it was delivered.
+            retry_after: the least wait before the next attempt, in seconds.
+            retryable: False when another attempt would fail in the same way.
+
+        Raises:
+            StaleLeaseError: somebody else has taken the task over, or it has ended.
+        """
+        now = self._clock.now()
+        status, available_at = TaskStatus.SCHEDULED, None
+        if not retryable:
+            status = TaskStatus.FAILED
+        elif task.attempt > task.max_retries:
+            status = TaskStatus.DEAD_LETTER
+        else:
+            wait = self._backoff.delay(task.attempt, retry_after)
+            available_at = now + timedelta(seconds=wait)
+        event = self._event(EventKind.ATTEMPT_FAILED, task, failure.trace(error))
+        settlement = self._settlement(
+            message_id, status, error=failure.summary(error), event=event, available_at=available_at
+        )
+        await self._settle(settlement)
+        return status
+
+    async def hand_back(
+        self, message_id: str, task: Task, *, kind: EventKind = EventKind.HANDED_BACK
+    ) -> None:
+        """Return a task to the head of its priority; the attempt is not counted.
+
+        Raises:
+            StaleLeaseError: somebody else has taken the task over, or it has ended.
+        """
+        event = self._event(kind, task)
+        await self._settle(
+            self._settlement(message_id, TaskStatus.PENDING, event=event, counts=False)
+        )
+
+    async def end_cancelled(self, message_id: str, task: Task) -> None:
+        """Record that a running task was stopped because its cancellation was asked for."""
+        event = self._event(EventKind.CANCELLED, task)
+        await self._settle(self._settlement(message_id, TaskStatus.CANCELLED, event=event))
+
+    async def record_progress(self, message_id: str, progress: TaskProgress) -> None:
+        """Keep what a running handler said last; raise StaleLeaseError for a late one."""
+        await self._backend.record_progress(Lease.parse(message_id), progress)
+
+    async def cancel_task(self, task_id: str) -> Task:
+        """Cancel a task.
+
+        A waiting task is CANCELLED at once. A running one is marked, its worker cancels the
+        handler and records CANCELLED when it has ended; ``wait_for`` waits for that. An ended one
+        stays as it is.
+
+        Raises:
+            NotFoundError: there is no such task.
+        """
+        task = await self.get_task(task_id)
+        event = self._event(EventKind.CANCEL_REQUESTED, task)
+        await self._backend.cancel(task_id, event, self._expiry(TaskStatus.CANCELLED, event.at))
+        return await self.get_task(task_id)
+
+    async def watch_cancels(
+        self, worker_id: str, running: Callable[[], Collection[str]], cancel: Callable[[str], None]
+    ) -> None:
+        """Call ``cancel`` with the ids of running tasks that are to stop; runs until cancelled."""
+        await self._backend.watch_cancels(worker_id, running, cancel)
+
+    async def get_task(self, task_id: str) -> Task:
+        """Return a task as it stands.
+
+        Raises:
+            NotFoundError: there is no such task, or it was forgotten after its retention.
+        """
+        task = await self._backend.get(task_id)
+        if task is None:
+            raise unknown_task(task_id)
+        return task
+
+    async def wait_for(self, task_id: str, timeout: float) -> Task:
+        """Return a task when it has ended, or as it stands after ``timeout`` seconds.
+
+        Raises:
+            NotFoundError: there is no such task.
+        """
+        with anyio.move_on_after(timeout) as scope:
+            while not (task := await self.get_task(task_id)).status.is_final:
+                left = max(scope.deadline - anyio.current_time(), 0.0)
+                await self._backend.wait_until_final(task_id, left)
+            return task
+        return await self.get_task(task_id)
+
+    async def list_tasks(self, task_filter: TaskFilter | None = None) -> list[Task]:
+        """Return tasks, newest first; the last one's id as ``before`` gives the next page."""
+        return await self._backend.list_tasks(task_filter or TaskFilter())
+
+    async def stats(self) -> QueueStats:
+        """Return counts by status, depth and oldest age by priority, and the live workers."""
+        return await self._backend.stats(self._clock.now())
+
+    async def pause(self, what: str | TaskPriority) -> None:
+        """Hand out no more tasks of a type or of a priority; running ones go on."""
+        await self._set_paused(what, paused=True)
+
+    async def resume(self, what: str | TaskPriority) -> None:
+        """Hand out tasks of a type or of a priority again."""
+        await self._set_paused(what, paused=False)
+
+    async def _set_paused(self, what: str | TaskPriority, *, paused: bool) -> None:
+        is_priority = isinstance(what, TaskPriority)
+        kind, name = ("priority", str(int(what))) if is_priority else ("type", str(what))
+        await self._backend.set_paused(kind, name, paused=paused)
+
+    def _request(
+        self, worker_id: str, count: int, task_types: Collection[str] | None
+    ) -> TakeRequest:
+        share = self.config.fair_share
+        count = min(count, self.config.batch_size)
+        fair_slots = min((self._fair_credit + count) // share, count) if share else 0
+        now = self._clock.now()
+        until = now + timedelta(seconds=self.config.lease_seconds)
+        return TakeRequest(worker_id, count, task_types, fair_slots, now, until)
+
+    async def _take(self, request: TakeRequest) -> list[Delivery]:
+        self.leases.start()
+        deliveries: list[Delivery] = []
+        with anyio.CancelScope(shield=True):  # what was leased must not be lost on the way here
+            deliveries = await self._backend.take(request)
+        if deliveries:
+            spent = request.fair_slots * self.config.fair_share
+            self._fair_credit = max(self._fair_credit + len(deliveries) - spent, 0)
+        for delivery in deliveries:
+            self.leases.hold(delivery.lease)
+        return deliveries
+
+    def _event(self, kind: EventKind, task: Task, detail: str | None = None) -> TaskEvent:
+        return TaskEvent(self._clock.now(), kind, task.attempt, task.worker_id, detail)
+
+    def _settlement(
+        self,
+        message_id: str,
+        status: TaskStatus,
+        *,
+        result: str | None = None,
+        error: str | None = None,
+        available_at: datetime | None = None,
+        counts: bool = True,
+        event: TaskEvent | None = None,
+    ) -> Settlement:
+        now = self._clock.now()
+        return Settlement(
+            Lease.parse(message_id), status, now, self._expiry(status, now),
+            result, error, available_at, counts, event,
+        )  # fmt: skip
+
+    async def _settle(self, settlement: Settlement) -> None:
+        try:
+            await self._backend.settle(settlement)
+        except StaleLeaseError:
+            self.leases.release(settlement.lease)
+            raise
+        self.leases.release(settlement.lease)
+
+    def _expiry(self, status: TaskStatus, now: datetime) -> datetime:
+        dead = status is TaskStatus.DEAD_LETTER
+        kept = self.config.dead_retention_seconds if dead else self.config.retention_seconds
+        return now + timedelta(seconds=kept)
+
+
+def _choose_backend(
+    config: TaskQueueConfig,
+    database: Database | None,
+    committer: GroupCommitter | None,
+    clock: Clock,
+) -> QueueBackend:
+    if config.redis_url is not None:
+        return RedisBackend(config, clock)
+    if database is None:
+        raise ConfigurationError(
+            "The queue has neither a Redis URL nor a database.",
+            remedy="Set REDIS_URL, or pass the store's database.",
+        )
+    return SqlBackend(database, committer, config, clock)

@@ -1,0 +1,237 @@
+"""What the worker promises on every back end."""
+
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import anyio
+import pytest
+from pydantic import JsonValue
+
+from mcp_orchestrator.clock import SystemClock
+from mcp_orchestrator.errors import BusinessRefusalError
+from mcp_orchestrator.queue import (
+    EventKind,
+    RetryLater,
+    TaskContext,
+    TaskProgress,
+    TaskQueue,
+    TaskStatus,
+    Worker,
+)
+from tests.services.queue_place import BACK_ENDS, Place, eventually, open_place
+
+Payload = dict[str, JsonValue]
+
+
+@pytest.fixture(params=BACK_ENDS)
+async def place(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> AsyncIterator[Place[SystemClock]]:
+    async with open_place(request, str(request.param), tmp_path, SystemClock()) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def queue(place: Place[SystemClock]) -> TaskQueue:
+    return await place.queue(backoff_base_seconds=0.001, lease_seconds=5)
+
+
+async def double(payload: Payload, context: TaskContext) -> JsonValue:
+    n = payload["n"]
+    assert isinstance(n, int)
+    await context.report_progress("doubling", 1, 2)
+    return n * 2
+
+
+async def wait_forever(payload: Payload, context: TaskContext) -> JsonValue:
+    await anyio.sleep_forever()
+
+
+async def fail(payload: Payload, context: TaskContext) -> JsonValue:
+    raise ValueError(f"attempt {context.attempt}")
+
+
+async def test_tasks_are_run_and_their_results_recorded(queue: TaskQueue) -> None:
+    async with anyio.create_task_group() as group:
+        worker = Worker(queue, {"double": double}, concurrency=4)
+        group.start_soon(worker.run)
+        added = [await queue.add_task("double", {"n": n}) for n in range(20)]
+        done = [await queue.wait_for(task.task_id, 10) for task in added]
+        assert [task.result for task in done] == [n * 2 for n in range(20)]
+        assert done[0].progress == TaskProgress("doubling", 1, 2)
+        worker.stop()
+
+
+async def test_a_task_of_an_unknown_type_is_left_alone(queue: TaskQueue) -> None:
+    async with anyio.create_task_group() as group:
+        group.start_soon(Worker(queue, {"double": double}).run)
+        other = await queue.add_task("other", {})
+        mine = await queue.add_task("double", {"n": 1})
+        assert (await queue.wait_for(mine.task_id, 10)).status is TaskStatus.COMPLETED
+        assert (await queue.get_task(other.task_id)).attempt == 0
+        group.start_soon(Worker(queue, {"other": wait_forever}, grace_seconds=0).run)
+
+        async def is_running() -> bool:
+            return (await queue.get_task(other.task_id)).status is TaskStatus.PROCESSING
+
+        await eventually(is_running)
+        group.cancel_scope.cancel()
+
+
+async def test_failures_are_retried_then_buried_with_their_traces(queue: TaskQueue) -> None:
+    async with anyio.create_task_group() as group:
+        group.start_soon(Worker(queue, {"fail": fail}).run)
+        added = await queue.add_task("fail", {}, max_retries=2)
+        dead = await queue.wait_for(added.task_id, 10)
+        assert (dead.status, dead.attempt) == (TaskStatus.DEAD_LETTER, 3)
+        assert dead.error == "ValueError: attempt 3"
+        details = [event.detail or "" for event in dead.history]
+        assert len(details) == 3
+        assert "Traceback" in details[0]
+        assert "attempt 1" in details[0]
+        group.cancel_scope.cancel()
+
+
+async def test_refusals_are_not_retried_and_wishes_are_honoured(queue: TaskQueue) -> None:
+    async def refuse(payload: Payload, context: TaskContext) -> JsonValue:
+        raise BusinessRefusalError("sold out")
+
+    async def later(payload: Payload, context: TaskContext) -> JsonValue:
+        if context.attempt == 1:
+            raise RetryLater("busy", after=0.3)
+        return context.attempt
+
+    async def unusable(payload: Payload, context: TaskContext) -> JsonValue:
+        return {"x": float("nan")}
+
+    handlers = {"refuse": refuse, "later": later, "unusable": unusable}
+    async with anyio.create_task_group() as group:
+        group.start_soon(Worker(queue, handlers).run)
+        refused, again, odd = [await queue.add_task(name, {}) for name in handlers]
+        assert (await queue.wait_for(refused.task_id, 10)).status is TaskStatus.FAILED
+        assert (await queue.wait_for(odd.task_id, 10)).status is TaskStatus.FAILED
+        done = await queue.wait_for(again.task_id, 10)
+        assert done.result == 2
+        assert done.started_at is not None
+        assert (done.started_at - done.created_at).total_seconds() >= 0.3
+        group.cancel_scope.cancel()
+
+
+async def test_an_attempt_is_bounded(queue: TaskQueue) -> None:
+    async with anyio.create_task_group() as group:
+        group.start_soon(Worker(queue, {"wait": wait_forever}).run)
+        added = await queue.add_task("wait", {}, timeout=0.05, max_retries=0)
+        dead = await queue.wait_for(added.task_id, 10)
+        assert dead.status is TaskStatus.DEAD_LETTER
+        assert dead.error == "TimeoutError: no result within 0.05 seconds"
+        group.cancel_scope.cancel()
+
+
+async def test_cancelling_a_running_task_cancels_its_handler(place: Place[SystemClock]) -> None:
+    queue, elsewhere = await place.queue(), await place.queue()
+    started, cleaned = anyio.Event(), anyio.Event()
+
+    async def handler(payload: Payload, context: TaskContext) -> JsonValue:
+        started.set()
+        try:
+            await anyio.sleep_forever()
+        finally:
+            cleaned.set()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(Worker(queue, {"t": handler}).run)
+        added = await queue.add_task("t", {})
+        await started.wait()
+        await elsewhere.cancel_task(added.task_id)
+        ended = await elsewhere.wait_for(added.task_id, 10)
+        assert ended.status is TaskStatus.CANCELLED
+        assert cleaned.is_set()
+        assert [event.kind for event in ended.history] == [
+            EventKind.CANCEL_REQUESTED,
+            EventKind.CANCELLED,
+        ]
+        group.cancel_scope.cancel()
+
+
+async def test_a_cancelled_worker_finishes_what_it_can_and_hands_back_the_rest(
+    queue: TaskQueue,
+) -> None:
+    release, started = anyio.Event(), [anyio.Event(), anyio.Event()]
+
+    async def finishes(payload: Payload, context: TaskContext) -> JsonValue:
+        started[0].set()
+        await release.wait()
+        return "finished"
+
+    async def goes_on(payload: Payload, context: TaskContext) -> JsonValue:
+        started[1].set()
+        await anyio.sleep_forever()
+
+    first = await queue.add_task("finishes", {})
+    second = await queue.add_task("goes_on", {})
+    worker = Worker(queue, {"finishes": finishes, "goes_on": goes_on}, grace_seconds=0.5)
+    async with anyio.create_task_group() as group:
+        group.start_soon(worker.run)
+        for event in started:
+            await event.wait()
+        group.cancel_scope.cancel()
+        release.set()
+    assert (await queue.get_task(first.task_id)).result == "finished"
+    back = await queue.get_task(second.task_id)
+    assert (back.status, back.attempt) == (TaskStatus.PENDING, 0)
+    assert [event.kind for event in back.history] == [EventKind.HANDED_BACK]
+
+
+async def test_a_blocking_handler_keeps_its_lease(place: Place[SystemClock]) -> None:
+    queue, rival = await place.queue(lease_seconds=0.5), await place.queue(lease_seconds=0.5)
+    runs: list[int] = []
+
+    async def block(payload: Payload, context: TaskContext) -> JsonValue:
+        runs.append(context.attempt)
+        time.sleep(1.5)  # noqa: ASYNC251 - a handler that blocks the event loop is the point
+        return "done"
+
+    added = await queue.add_task("block", {})
+    async with anyio.create_task_group() as group:
+        group.start_soon(Worker(queue, {"block": block}).run)
+        group.start_soon(Worker(rival, {"block": block}).run)
+        done = await queue.wait_for(added.task_id, 10)
+        assert (done.result, runs, done.attempt) == ("done", [1], 1)
+        group.cancel_scope.cancel()
+
+
+async def test_live_workers_are_known(queue: TaskQueue) -> None:
+    started = anyio.Event()
+
+    async def handler(payload: Payload, context: TaskContext) -> JsonValue:
+        started.set()
+        await anyio.sleep_forever()
+
+    async def is_known() -> bool:
+        return len((await queue.stats()).workers) == 1
+
+    async def is_forgotten() -> bool:
+        return not (await queue.stats()).workers
+
+    async with anyio.create_task_group() as group:
+        worker = Worker(queue, {"t": handler}, concurrency=3, worker_id="ann", grace_seconds=0)
+        group.start_soon(worker.run)
+        await eventually(is_known)
+        workers = (await queue.stats()).workers
+        assert [(one.worker_id, one.concurrency, one.task_types) for one in workers] == [
+            ("ann", 3, ("t",))
+        ]
+        await queue.add_task("t", {})
+        await started.wait()
+        worker.stop()
+    await eventually(is_forgotten)
+
+
+async def test_stop_ends_an_idle_worker_at_once(queue: TaskQueue) -> None:
+    with anyio.fail_after(2):
+        async with anyio.create_task_group() as group:
+            worker = Worker(queue, {"double": double})
+            group.start_soon(worker.run)
+            await anyio.wait_all_tasks_blocked()
+            worker.stop()
