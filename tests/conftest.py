@@ -10,6 +10,7 @@ import pytest
 
 from mcp_orchestrator.store.engine import Database, open_engine, sqlite_url
 from mcp_orchestrator.store.migrations import migrate
+from tests import sandbox_fixtures
 from tests.services.postgres_server import PostgresServer, start_postgres
 from tests.services.process import ServiceMissingError
 from tests.services.redis_server import RedisServer, start_redis
@@ -77,3 +78,7 @@ async def database(database_url: str) -> AsyncIterator[Database]:
     await migrate(opened)
     yield opened
     await opened.close()
+
+
+sandbox = sandbox_fixtures.sandbox
+bubblewrap = sandbox_fixtures.bubblewrap

@@ -1,0 +1,216 @@
+"""bubblewrap behind the sandbox's port."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+
+import anyio
+from anyio import to_thread
+
+from mcp_orchestrator.errors import SandboxUnavailableError
+from mcp_orchestrator.sandbox.bubblewrap.cgroups import Allowance
+from mcp_orchestrator.sandbox.bubblewrap.control import (
+    LauncherControl,
+    LifelineMessage,
+    Lines,
+    receive,
+    send,
+)
+from mcp_orchestrator.sandbox.bubblewrap.installation import Installation, find_installation
+from mcp_orchestrator.sandbox.greeting import Greeting, GuestModules
+from mcp_orchestrator.sandbox.layers import GuestFacts
+from mcp_orchestrator.sandbox.port import Usage
+from mcp_orchestrator.sandbox.request import MEBIBYTE, Limits
+from mcp_orchestrator.sandbox.seccomp import compile_filter, load_policy
+
+_START_SECONDS = 10.0
+_PIECE = 262_144
+_CPUS = 1.0
+#: The supervisor's own share, on top of what the program may use.
+_SUPERVISOR_BYTES = 16 * MEBIBYTE
+_SUPERVISOR_PROCESSES = 2
+#: What an interpreter maps before it does anything, where memory is limited by address space.
+_MAPPED_BYTES = 64 * MEBIBYTE
+_LONGEST_COMPLAINT = 300
+#: The controllers, by their names in the results; each falls back to a resource limit.
+_LIMITED = {"memory": "memory", "pids": "processes", "cpu": "processor-time"}
+
+
+class BubblewrapBackend:
+    """Namespaces by bubblewrap; workers are started by the launcher."""
+
+    name = "bubblewrap"
+
+    def __init__(self, installation: Installation, control: LauncherControl) -> None:
+        self._control = control
+        self._modules = GuestModules()
+        self.version = installation.version
+
+    @classmethod
+    async def open(cls) -> "BubblewrapBackend":
+        """Find what is needed and start the launcher.
+
+        Raises:
+            SandboxUnavailableError: something is missing, with the remedy.
+        """
+        installation = await to_thread.run_sync(find_installation)
+        compiled = compile_filter(load_policy())
+        control = LauncherControl(installation, compiled)
+        await control.start()
+        return cls(installation, control)
+
+    def begin(self, limits: Limits) -> "StartingBubblewrapWorker":
+        """Start a worker without waiting for it."""
+        order = {"allowance": asdict(_allowance(limits)), "disk_bytes": limits.disk_bytes}
+        return StartingBubblewrapWorker(self._control.order(order), limits, self._modules)
+
+    def can_confine(self, started: Limits, wanted: Limits) -> bool:
+        """Everything but the size of the disk can be changed in a started worker."""
+        return started.disk_bytes == wanted.disk_bytes
+
+    async def close(self) -> None:
+        """Kill every worker and leave nothing behind."""
+        await self._control.close()
+
+
+def _allowance(limits: Limits) -> Allowance:
+    return Allowance(
+        memory_bytes=limits.memory_bytes + _SUPERVISOR_BYTES,
+        processes=limits.processes + _SUPERVISOR_PROCESSES,
+        cpus=_CPUS,
+    )
+
+
+class StartingBubblewrapWorker:
+    """A worker on its way; its modules are already waiting in its socket."""
+
+    def __init__(self, lines: Lines, limits: Limits, modules: GuestModules) -> None:
+        self._lines = lines
+        self._limits = limits
+        self._modules = modules
+        frame = modules.frame()
+        try:
+            self._unsent = frame[lines.channel.send(frame) :]
+        except OSError:
+            self._unsent = frame
+
+    async def ready(self) -> "BubblewrapWorker":
+        """Wait until the guest waits for its request; see ``StartingWorker``."""
+        try:
+            with anyio.fail_after(_START_SECONDS):
+                return await self._greet()
+        except TimeoutError as error:
+            await self.close()
+            raise SandboxUnavailableError(
+                f"A sandbox did not start within {_START_SECONDS:g} s.",
+                remedy="See whether the machine is overloaded, then try again.",
+            ) from error
+        except BaseException:
+            await self.close()
+            raise
+
+    async def _greet(self) -> "BubblewrapWorker":
+        await send(self._lines.channel, self._unsent)
+        greeting = Greeting(self._modules, BubblewrapBackend.name)
+        facts: GuestFacts | None = None
+        while facts is None:
+            data = await receive(self._lines.channel, _PIECE)
+            if not data:
+                raise await self._explain()
+            facts = greeting.feed(data)
+        worker = BubblewrapWorker(self._lines, self._limits, facts)
+        await worker.ask_limits()
+        return worker
+
+    async def _explain(self) -> SandboxUnavailableError:
+        """Say why a sandbox ended before it greeted."""
+        data = await receive(self._lines.lifeline)
+        message = LifelineMessage.model_validate_json(data) if data else LifelineMessage()
+        complaint = message.complaints.strip()[-_LONGEST_COMPLAINT:] or "no reason was given"
+        return SandboxUnavailableError(
+            f"bubblewrap cannot isolate here: {complaint}.", remedy=_remedy(complaint)
+        )
+
+    async def close(self) -> None:
+        """Give it up."""
+        self._lines.channel.close()
+        self._lines.lifeline.close()
+
+
+def _remedy(complaint: str) -> str:
+    namespaces = ("namespace", "uid map", "proc on", "Operation not permitted", "loopback")
+    if any(word in complaint for word in namespaces):
+        return (
+            "User namespaces are forbidden. On Ubuntu 24.04 and later: `sysctl -w "
+            "kernel.apparmor_restrict_unprivileged_userns=0` or an AppArmor profile for bwrap; on "
+            "older Debian: `sysctl -w kernel.unprivileged_userns_clone=1`; where "
+            "user.max_user_namespaces is 0, raise it; inside a container: run it with "
+            "--security-opt seccomp=unconfined, or give the server a Docker engine instead."
+        )
+    return "Run `mcp-orchestrator doctor`, or use Docker."
+
+
+class BubblewrapWorker:
+    """A guest that waits; see ``Worker``."""
+
+    def __init__(self, lines: Lines, limits: Limits, facts: GuestFacts) -> None:
+        self._lines = lines
+        self._limits = limits
+        self._controllers: tuple[str, ...] = ()
+        self.facts = facts
+
+    @property
+    def limits_held(self) -> Sequence[str]:
+        """The limits enforced, each by control group where there is one, else by rlimit."""
+        by = {
+            name: "cgroup" if controller in self._controllers else "rlimit"
+            for controller, name in _LIMITED.items()
+        }
+        limits = (f"{name}-by-{how}" for name, how in by.items())
+        return (*limits, "disk-by-size", "output-cap", "wall-clock")
+
+    async def ask_limits(self) -> None:
+        """Learn which limits the launcher could set."""
+        self._controllers = (await self._ask(b'{"usage": true}')).held
+
+    async def confine(self, limits: Limits) -> None:
+        """Set the limits of the run to come, where they differ from those it started with."""
+        if _allowance(limits) != _allowance(self._limits):
+            word = json.dumps({"confine": asdict(_allowance(limits))}).encode()
+            self._controllers = (await self._ask(word)).held
+        self._limits = limits
+
+    def resource_limits(self, limits: Limits) -> dict[str, int]:
+        """Return the ``RLIMIT_*`` that the guest is to set for the program."""
+        chosen = {
+            "CORE": 0,
+            "NOFILE": 256,
+            "FSIZE": limits.disk_bytes,
+            "CPU": max(1, round(limits.cpu_seconds)),
+            "NPROC": limits.processes + 1,
+        }
+        if "memory" not in self._controllers:
+            chosen["AS"] = limits.memory_bytes + _MAPPED_BYTES
+        return chosen
+
+    async def send(self, data: bytes) -> None:
+        """Send bytes to the guest."""
+        await send(self._lines.channel, data)
+
+    async def receive(self) -> bytes:
+        """Return some bytes from the guest; none when it has ended."""
+        return await receive(self._lines.channel, _PIECE)
+
+    async def usage(self) -> Usage:
+        """Return what the control group saw."""
+        return Usage(**(await self._ask(b'{"usage": true}')).usage)
+
+    async def _ask(self, word: bytes) -> LifelineMessage:
+        await send(self._lines.lifeline, word)
+        data = await receive(self._lines.lifeline)
+        return LifelineMessage.model_validate_json(data) if data else LifelineMessage()
+
+    async def close(self) -> None:
+        """Let go of the lifeline: the launcher kills what still runs."""
+        self._lines.channel.close()
+        self._lines.lifeline.close()

@@ -1,0 +1,66 @@
+"""bwrap's command line. Only the standard library is imported here: the launcher uses it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+#: The user inside; outside it is the unprivileged user that bwrap was started as.
+INNER_USER = 65534
+SHARED_MEMORY_BYTES = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What the sandbox's file system is made of.
+
+    Attributes:
+        binds: pairs of a path outside and the path where it appears, read-only.
+        symlinks: pairs of a target and the link's path.
+        interpreter: the Python inside.
+        path: the value of ``PATH`` inside.
+    """
+
+    binds: Sequence[tuple[str, str]]
+    symlinks: Sequence[tuple[str, str]]
+    interpreter: str
+    path: str
+
+
+def bwrap_arguments(
+    layout: Layout, *, disk_bytes: int, filter_descriptor: int, program: str
+) -> list[str]:
+    """Return the arguments after the program's name.
+
+    Each flag answers a trap that was met: ``/proc/sys`` is bound read-only, since a sandbox started
+    by root could write it; the program is process 1, since bwrap's own reaper would be a process of
+    the same user whose memory the program could write; ``/dev/shm`` has a size of its own, since
+    ``--dev`` leaves it as large as half the machine.
+
+    Args:
+        layout: what is where.
+        disk_bytes: the size of the working folder, and of ``/tmp``.
+        filter_descriptor: where bwrap reads the system-call filter from.
+        program: Python text that the interpreter executes.
+    """
+    size = str(disk_bytes)
+    shared = str(min(disk_bytes, SHARED_MEMORY_BYTES))
+    arguments = [
+        "--unshare-user", "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts",
+        "--unshare-cgroup-try", "--disable-userns", "--die-with-parent", "--new-session",
+        "--as-pid-1",
+    ]  # fmt: skip
+    for source, target in layout.binds:
+        arguments += ["--ro-bind", source, target]
+    for source, target in layout.symlinks:
+        arguments += ["--symlink", source, target]
+    return [
+        *arguments,
+        "--proc", "/proc", "--ro-bind", "/proc/sys", "/proc/sys", "--dev", "/dev",
+        "--size", shared, "--perms", "1777", "--tmpfs", "/dev/shm", "--remount-ro", "/dev",
+        "--size", size, "--perms", "1777", "--tmpfs", "/tmp",
+        "--size", size, "--perms", "0755", "--tmpfs", "/box", "--chdir", "/box",
+        "--clearenv", "--setenv", "PATH", layout.path, "--setenv", "HOME", "/box",
+        "--setenv", "LANG", "C.UTF-8",
+        "--hostname", "sandbox", "--uid", str(INNER_USER), "--gid", str(INNER_USER),
+        "--cap-drop", "ALL", "--seccomp", str(filter_descriptor), "--remount-ro", "/",
+        "--", layout.interpreter, "-I", "-B", "-X", "utf8", "-c", program,
+    ]  # fmt: skip

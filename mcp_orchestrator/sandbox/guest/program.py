@@ -1,0 +1,124 @@
+"""Becoming the program: the forked child's descriptors, limits and environment, then its code."""
+# Imports cost the guest its milliseconds, pathlib most of all.
+# ruff: noqa: PTH109, PTH118, PTH120, PTH123, T201
+
+import atexit
+import os
+import resource
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from types import ModuleType, TracebackType
+from typing import Any, NoReturn
+
+from mcp_orchestrator.sandbox.guest import walls
+
+_FIRST_FREE = 4  # after stdin, stdout, stderr and the report
+REPORT_DESCRIPTOR = 3
+_COMMANDS = {"bash": "/bin/bash", "node": "node"}
+
+
+def take_descriptors(stdin: int, stdout: int, stderr: int, report: int) -> None:
+    """Put the program's descriptors in their places and close everything else."""
+    os.setsid()
+    safe = [os.dup(each) for each in (stdin, stdout, stderr, report)]
+    for place, descriptor in enumerate(safe):
+        os.dup2(descriptor, place, inheritable=place < REPORT_DESCRIPTOR)
+    os.closerange(_FIRST_FREE, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+
+
+def take_limits(limits: "dict[str, int]") -> None:
+    """Set resource limits for good, by the names of ``resource.RLIMIT_*``."""
+    for name, value in limits.items():
+        kind = getattr(resource, f"RLIMIT_{name}")
+        hard = value + 1 if name == "CPU" else value  # SIGXCPU first, SIGKILL a second later
+        most = resource.getrlimit(kind)[1]
+        if most == resource.RLIM_INFINITY:
+            most = hard
+        resource.setrlimit(kind, (min(value, most), min(hard, most)))
+
+
+def prefer_as_victim() -> None:
+    """Let the kernel kill the program, not the supervisor, when memory runs out."""
+    try:
+        with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
+            file.write("1000")
+    except OSError:
+        return  # the host sees the kill in the control group either way
+
+
+def become(request: "dict[str, Any]", descriptors: "Sequence[int]") -> None:
+    """Turn a fresh fork of the supervisor into the program's process."""
+    take_descriptors(*descriptors)
+    walls.set_inspectable(True)
+    prefer_as_victim()
+    take_limits(request["resource_limits"])
+    os.environ.clear()
+    os.environ.update(request["environment"])
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def end(body: "Callable[[dict[str, Any]], int]", request: "dict[str, Any]") -> "NoReturn":
+    """Run a body and end the process as an interpreter ends, short of taking itself apart.
+
+    Waiting for threads, exit functions and flushing are what programs can see; dismantling every
+    module would cost more than most programs do.
+    """
+    try:
+        code = body(request)
+    except SystemExit as error:
+        code = _exit_code(error.code)
+    threading = sys.modules.get("threading")
+    if threading is not None:
+        threading._shutdown()
+    atexit._run_exitfuncs()  # pyright: ignore[reportPrivateUsage]
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError, AttributeError):  # closed or replaced by the program
+            code = code or 120  # what the interpreter answers then
+    os._exit(code)
+
+
+def _exit_code(value: object) -> int:
+    if value is None:
+        return 0
+    if isinstance(value, int):
+        return value & 0xFF
+    print(value, file=sys.stderr)
+    return 1
+
+
+def run(request: "dict[str, Any]") -> int:
+    """Run the program and return its exit code; ``SystemExit`` passes through."""
+    arguments: list[str] = [request["main"], *request["arguments"]]
+    if request["language"] != "python":
+        command = _COMMANDS[request["language"]]
+        os.execvp(command, [command, *arguments])
+    return run_python(os.path.join(os.getcwd(), request["main"]), arguments)
+
+
+def run_python(path: str, arguments: "list[str]") -> int:
+    """Run a file as ``python FILE`` would, in this interpreter."""
+    main = ModuleType("__main__")
+    main.__dict__.update(__file__=path, __builtins__=__builtins__, __cached__=None)
+    sys.modules["__main__"] = main
+    sys.argv = arguments
+    sys.path.insert(0, os.path.dirname(path))
+    try:
+        with open(path, "rb") as file:
+            code = compile(file.read(), path, "exec", dont_inherit=True)
+        exec(code, main.__dict__)
+    except SystemExit:
+        raise
+    except BaseException as error:  # as the interpreter does for the main program
+        show(type(error), error, error.__traceback__)
+        return 130 if isinstance(error, KeyboardInterrupt) else 1
+    return 0
+
+
+def show(kind: "type[BaseException]", error: BaseException, trace: "TracebackType | None") -> None:
+    """Print an exception without the guest's own frames."""
+    while trace is not None and trace.tb_frame.f_code.co_filename.startswith("<mcp_orchestrator"):
+        trace = trace.tb_next
+    sys.excepthook(kind, error.with_traceback(trace), trace)

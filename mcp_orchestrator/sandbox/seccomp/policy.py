@@ -1,0 +1,61 @@
+"""The policy file as data."""
+
+import tomllib
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+from pydantic import BaseModel, ConfigDict
+
+
+@dataclass(frozen=True)
+class SyscallPolicy:
+    """Which system calls are allowed, refused and fatal; see ``policy.toml`` for the reasons."""
+
+    allowed: tuple[str, ...]
+    killed: tuple[str, ...]
+    refused: tuple[str, ...]
+    socket_families: tuple[int, ...]
+    clone_refused_flags: int
+    prctl_options: tuple[int, ...]
+    ioctl_requests: tuple[int, ...]
+
+
+class _PolicyFile(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+    allowed: str
+    killed: str
+    refused: str
+    socket_families: list[int]
+    clone_refused_flags: int
+    prctl_options: list[int]
+    ioctl_requests: list[int]
+
+
+def parse_policy(text: str) -> SyscallPolicy:
+    """Read a policy from TOML.
+
+    Raises:
+        ValueError: the file is malformed, or names one call twice.
+    """
+    raw = _PolicyFile.model_validate(tomllib.loads(text))
+    names = [*raw.allowed.split(), *raw.killed.split(), *raw.refused.split()]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"named twice in the system-call policy: {', '.join(twice)}")
+    return SyscallPolicy(
+        allowed=tuple(raw.allowed.split()),
+        killed=tuple(raw.killed.split()),
+        refused=tuple(raw.refused.split()),
+        socket_families=tuple(raw.socket_families),
+        clone_refused_flags=raw.clone_refused_flags,
+        prctl_options=tuple(raw.prctl_options),
+        ioctl_requests=tuple(raw.ioctl_requests),
+    )
+
+
+@cache
+def load_policy() -> SyscallPolicy:
+    """Read the policy that comes with the package."""
+    source = files("mcp_orchestrator.sandbox.seccomp").joinpath("policy.toml")
+    return parse_policy(source.read_text(encoding="utf-8"))
