@@ -143,7 +143,7 @@ async def test_a_silent_workers_task_is_taken_over_and_its_outcome_refused(
 
 
 async def test_recovered_tasks_go_first_and_a_killer_ends_in_the_dead_letters(
-    queue: TaskQueue, place: Place
+    queue: TaskQueue, place: Place[HandClock]
 ) -> None:
     killer = await queue.add_task("t", {}, max_retries=2)
     await queue.add_task("t", {})
