@@ -1,0 +1,171 @@
+"""The command line."""
+
+import json
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Annotated, cast
+
+import anyio
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from mcp_orchestrator import __version__
+from mcp_orchestrator.demo.demo import run_demo
+from mcp_orchestrator.errors import OrchestratorError
+from mcp_orchestrator.hosts import claude_desktop
+from mcp_orchestrator.runtime import HealthReport, examine, open_runtime
+from mcp_orchestrator.server import serve as serve_mcp
+from mcp_orchestrator.settings import Settings, load_settings
+from mcp_orchestrator.shutdown import until_signalled
+from mcp_orchestrator.telemetry.logs import configure_logs
+
+app = typer.Typer(
+    name="mcp-orchestrator",
+    help="An MCP server that gives an AI client work that survives.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+install_app = typer.Typer(help="Connect a host program to this server.", no_args_is_help=True)
+app.add_typer(install_app, name="install")
+
+DataDir = Annotated[
+    Path | None, typer.Option("--data-dir", help="Folder of the store and of what is delivered.")
+]
+LogLevel = Annotated[str | None, typer.Option("--log-level", help="DEBUG, INFO, WARNING or ERROR.")]
+
+
+@app.command()
+def serve(
+    transport: Annotated[
+        str | None,
+        typer.Option("--transport", help="stdio (default), http (/mcp and /sse) or sse."),
+    ] = None,
+    host: Annotated[str | None, typer.Option("--host", help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option("--port", help="Port; 0 takes a free one.")] = None,
+    data_dir: DataDir = None,
+    log_level: LogLevel = None,
+) -> None:
+    """Serve MCP: over stdio for one client, or over HTTP for many."""
+    settings = _settings(
+        transport=transport, host=host, port=port, data_dir=data_dir, log_level=log_level
+    )
+
+    async def run() -> None:
+        async with open_runtime(settings) as runtime:
+            await until_signalled(lambda: serve_mcp(runtime))
+
+    _run(run)
+
+
+@app.command()
+def worker(data_dir: DataDir = None, log_level: LogLevel = None) -> None:
+    """Run queued tasks and sagas without serving any client."""
+    settings = _settings(data_dir=data_dir, log_level=log_level, embedded_worker=True)
+
+    async def run() -> None:
+        async with open_runtime(settings):
+            await until_signalled(anyio.sleep_forever)
+
+    _run(run)
+
+
+@app.command()
+def demo(
+    keep: Annotated[
+        Path | None, typer.Option("--keep", help="Folder to keep the demo's data in.")
+    ] = None,
+) -> None:
+    """Show the main job end to end with a small real model; needs no key and no network."""
+    _settings(log_level="ERROR")
+    raise typer.Exit(anyio.run(run_demo, Console(), keep))
+
+
+@app.command()
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    data_dir: DataDir = None,
+    log_level: LogLevel = "ERROR",
+) -> None:
+    """Say which back end each part uses, whether it answers, and what to do if it does not."""
+    settings = _settings(data_dir=data_dir, log_level=log_level)
+    reports: list[HealthReport] = []
+
+    async def run() -> None:
+        async with open_runtime(settings, background=False) as runtime:
+            reports.append(await examine(runtime))
+
+    _run(run)
+    report = reports[0]
+    if as_json:
+        sys.stdout.write(json.dumps(report.model_dump(mode="json"), indent=2) + "\n")
+    else:
+        _print_report(report)
+    raise typer.Exit(0 if report.ok else 1)
+
+
+@install_app.command("claude-desktop")
+def install_claude_desktop(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show the change.")] = False,
+) -> None:
+    """Add this server to Claude Desktop's configuration; a backup is kept."""
+    path = claude_desktop.config_path()
+    config = claude_desktop.planned_config(path)
+    entry = json.dumps({claude_desktop.SERVER_NAME: claude_desktop.server_entry()}, indent=2)
+    sys.stdout.write(f"{path}: mcpServers gets\n{entry}\n")
+    if dry_run:
+        return
+    backup = claude_desktop.write_config(path, config)
+    sys.stdout.write(f"Written.{f' The old file is {backup}.' if backup else ''} Restart Claude.\n")
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    sys.stdout.write(f"mcp-orchestrator {__version__}\n")
+
+
+def main() -> None:
+    """Run the command line; one clear line on an error of ours, never a traceback."""
+    try:
+        app()
+    except OrchestratorError as error:
+        sys.stderr.write(f"mcp-orchestrator: {error}\n")
+        sys.exit(2)
+
+
+def _settings(**flags: object) -> Settings:
+    settings = load_settings(flags)
+    configure_logs(settings.log_level)
+    return settings
+
+
+def _run(work: Callable[[], Awaitable[None]]) -> None:
+    """Run to the end; an error that came through task groups is still one of ours."""
+    try:
+        anyio.run(work)
+    except BaseExceptionGroup as group:
+        raise _innermost(group) from None
+
+
+def _innermost(error: BaseException) -> BaseException:
+    """Unwrap what came alone through several task groups."""
+    if not isinstance(error, BaseExceptionGroup):
+        return error
+    group = cast("BaseExceptionGroup[BaseException]", error)
+    inner = group.exceptions
+    return _innermost(inner[0]) if len(inner) == 1 else group
+
+
+def _print_report(report: HealthReport) -> None:
+    table = Table(title=f"mcp-orchestrator {report.version}", title_justify="left")
+    for heading in ("part", "back end", "answers", "detail", "what to do"):
+        table.add_column(heading, overflow="fold")
+    for part in report.parts:
+        state = "[green]yes[/]" if part.ok else "[red]no[/]" if part.required else "[yellow]no[/]"
+        table.add_row(part.part, part.backend, state, part.detail, part.remedy)
+    console = Console()
+    console.print(table)
+    console.print("The main job can run." if report.ok else "The main job cannot run.")

@@ -1,0 +1,123 @@
+"""What a model is told: the questions of the loop, and how an attempt failed (pure).
+
+The quality of the feedback is the bottleneck of self-repair (Olausson et al. 2023), so it holds
+the failing assertion, what was expected and what came, and the last frames with their values.
+"""
+
+from mcp_orchestrator.agents import Message
+from mcp_orchestrator.codeloop.attempt import Attempt
+from mcp_orchestrator.codeloop.problem import Problem
+
+_MOST_FAILURES = 3
+
+_CODER = (
+    "You write Python. Reply with one Python code block that holds the whole program,"
+    " without tests, examples or explanations."
+)
+_APPROACHES = (
+    "Write the simplest program that is correct.",
+    "Think of the edge cases first: empty input, one element, negative numbers, repeats.",
+    "Follow the analysis below step by step.",
+    "Use a plain loop and explicit variables.",
+    "Use the standard library where it helps.",
+    "Write it as small functions that each do one thing.",
+)
+
+
+def analysis_request(problem: Problem) -> tuple[Message, ...]:
+    """Ask the reasoning model how to solve the problem."""
+    return (
+        Message(
+            "system",
+            "You are a senior engineer. In at most ten short lines, name the algorithm, the"
+            " edge cases and the mistakes to avoid. Do not write the program.",
+        ),
+        Message("user", statement(problem)),
+    )
+
+
+def tests_request(problem: Problem, count: int) -> tuple[Message, ...]:
+    """Ask for tests, independently of any program."""
+    return (
+        Message(
+            "system",
+            f"You write tests. Reply with one Python code block of {count} functions named"
+            " test_…, each with one assert whose expected value you have worked out by hand."
+            " Do not write the program itself.",
+        ),
+        Message("user", statement(problem)),
+    )
+
+
+def candidate_request(problem: Problem, analysis: str, number: int) -> tuple[Message, ...]:
+    """Ask for one program; each number is pointed another way, so that candidates differ.
+
+    The first is asked without the analysis: where that misleads, one candidate is free of it.
+    """
+    approach = _APPROACHES[number % len(_APPROACHES)]
+    parts = [statement(problem)]
+    if number > 0 and analysis:
+        parts.append(f"Analysis:\n{analysis}")
+    if number > 0:
+        parts.append(approach)
+    return (Message("system", _CODER), Message("user", "\n\n".join(parts)))
+
+
+def diagnosis_request(problem: Problem, attempt: Attempt) -> tuple[Message, ...]:
+    """Ask the reasoning model why an attempt fails."""
+    return (
+        Message(
+            "system",
+            "You find the cause of failing tests. In at most five short lines say what is wrong"
+            " in the program and how to change it. Do not write the program.",
+        ),
+        Message("user", f"{statement(problem)}\n\n{describe(attempt)}"),
+    )
+
+
+def repair_request(problem: Problem, attempt: Attempt, diagnosis: str) -> tuple[Message, ...]:
+    """Ask for a mended program."""
+    parts = [statement(problem), describe(attempt)]
+    if diagnosis:
+        parts.append(f"Diagnosis:\n{diagnosis}")
+    parts.append("Write the corrected program.")
+    return (Message("system", _CODER), Message("user", "\n\n".join(parts)))
+
+
+def fresh_request(
+    problem: Problem, analysis: str, failed: Attempt, number: int
+) -> tuple[Message, ...]:
+    """Ask for another approach; what failed is named, not shown, so that it does not anchor."""
+    parts = [statement(problem)]
+    if analysis:
+        parts.append(f"Analysis:\n{analysis}")
+    parts.append(f"An earlier program {failed.summary}. Take a different approach.")
+    parts.append(_APPROACHES[number % len(_APPROACHES)])
+    return (Message("system", _CODER), Message("user", "\n\n".join(parts)))
+
+
+def statement(problem: Problem) -> str:
+    """Write out the problem with everything that binds its solution."""
+    parts = [problem.problem.strip()]
+    if problem.signature:
+        parts.append(f"Implement exactly this signature:\n{problem.signature.strip()}")
+    if problem.allowed_imports is not None:
+        allowed = ", ".join(problem.allowed_imports) or "none"
+        parts.append(f"Modules that may be imported: {allowed}.")
+    if problem.tests:
+        parts.append(f"It must pass these tests:\n{problem.tests.strip()}")
+    return "\n".join(parts)
+
+
+def describe(attempt: Attempt) -> str:
+    """Show a program and how it failed."""
+    lines = [f"This program is wrong:\n```python\n{attempt.code.strip()}\n```", "What happened:"]
+    for failure in attempt.failures[:_MOST_FAILURES]:
+        lines.append(f"- {failure.test}: {failure.message.strip()}")
+        lines.extend(f"    {frame}" for frame in failure.frames)
+    left = len(attempt.failures) - _MOST_FAILURES
+    if left > 0:
+        lines.append(f"- and {left} more tests failed")
+    if not attempt.failures:
+        lines.append(f"- {attempt.status}: {attempt.reason or 'no test reported a result'}")
+    return "\n".join(lines)

@@ -1,0 +1,55 @@
+"""What a loop is asked for, and what it may spend (pure)."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+#: The largest problem text, test file or program that is taken, in characters.
+LARGEST_TEXT = 100_000
+
+Choice = Literal["configured", "sampling"]
+
+
+class Budget(BaseModel):
+    """Limits of one loop; the first that is reached ends it, the best program so far is kept."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model_calls: int = Field(default=12, ge=1, le=200, description="Model calls in all.")
+    tokens: int = Field(default=200_000, ge=1, description="Tokens in all, in and out.")
+    reply_tokens: int = Field(default=4096, ge=16, description="The longest single reply.")
+    seconds: float = Field(
+        default=900, gt=0, description="Seconds spent in model calls and test runs, summed."
+    )
+
+
+class Problem(BaseModel):
+    """A program to be written, and how to know that it is right."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    problem: str = Field(
+        min_length=1, max_length=LARGEST_TEXT, description="What the program must do, in words."
+    )
+    tests: str | None = Field(
+        default=None,
+        max_length=LARGEST_TEXT,
+        description="Python tests: `assert` lines, pytest functions or unittest classes. They"
+        " decide. Without them tests are generated and labelled as such.",
+    )
+    signature: str | None = Field(
+        default=None, max_length=1000, description="The signature to implement, if it is fixed."
+    )
+    allowed_imports: list[str] | None = Field(
+        default=None, description="Modules the program may import; any, if left out."
+    )
+    candidates: int = Field(default=4, ge=1, le=16, description="First attempts, side by side.")
+    repairs: int = Field(
+        default=2, ge=0, le=5, description="Repairs of one line of attack before a fresh start."
+    )
+    fresh_starts: int = Field(default=2, ge=0, le=10, description="New approaches after that.")
+    budget: Budget = Budget()
+    provider: Choice = Field(
+        default="configured",
+        description="Whose models are asked: the configured providers', or the client's own.",
+    )

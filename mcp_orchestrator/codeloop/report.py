@@ -1,0 +1,92 @@
+"""What a loop hands over: the program, and the account of how it came about (pure)."""
+
+import difflib
+from collections.abc import Sequence
+
+from pydantic import BaseModel, ConfigDict
+
+from mcp_orchestrator.codeloop.attempt import Attempt
+from mcp_orchestrator.codeloop.problem import Problem
+from mcp_orchestrator.codeloop.spend import Spend
+
+
+class LoopResult(BaseModel):
+    """The outcome of a loop."""
+
+    model_config = ConfigDict(frozen=True)
+
+    solved: bool
+    stop_reason: str
+    code: str
+    tests: str
+    tests_generated: bool
+    best: int | None
+    attempts: list[Attempt]
+    analysis: str
+    spend: Spend
+    delivered_to: str | None = None
+
+
+def write_report(problem: Problem, result: LoopResult) -> str:
+    """Return the account of a loop as Markdown."""
+    outcome = "Solved" if result.solved else "Not solved"
+    lines = [
+        f"# {outcome}: {result.stop_reason}",
+        "",
+        "## Problem",
+        problem.problem.strip(),
+        "",
+        f"## Attempts ({len(result.attempts)})",
+        *(f"{number}. {line}" for number, line in enumerate(map(describe, result.attempts), 1)),
+        "",
+        "## Spent",
+        describe_spend(result.spend),
+        "",
+        "## Tests" + (" (generated, not the user's)" if result.tests_generated else ""),
+        f"```python\n{result.tests.strip()}\n```",
+        "",
+        "## Program",
+        f"```python\n{result.code.strip()}\n```",
+    ]
+    changes = repair_diffs(result.attempts)
+    if changes:
+        lines += ["", "## What the repairs changed", f"```diff\n{changes}\n```"]
+    if result.analysis:
+        lines += ["", "## Analysis", result.analysis]
+    return "\n".join(lines) + "\n"
+
+
+def describe(attempt: Attempt) -> str:
+    """Return one line on one attempt."""
+    source = f" of attempt {attempt.parent + 1}" if attempt.parent is not None else ""
+    return f"{attempt.origin}{source}: {attempt.summary}"
+
+
+def describe_spend(spend: Spend) -> str:
+    """Return one line on what was spent."""
+    cost = ", ".join(f"{amount:.6f} {currency}" for currency, amount in spend.cost.items())
+    return (
+        f"{spend.model_calls} model calls, {spend.input_tokens} tokens in,"
+        f" {spend.output_tokens} out, {spend.test_runs} test runs, {spend.seconds:.1f} s"
+        + (f", {cost}" if cost else "")
+    )
+
+
+def repair_diffs(attempts: Sequence[Attempt]) -> str:
+    """Return unified diffs from each repaired attempt to its repair."""
+    by_number = {attempt.number: attempt for attempt in attempts}
+    diffs: list[str] = []
+    for attempt in attempts:
+        parent = by_number.get(attempt.parent) if attempt.parent is not None else None
+        if parent is None:
+            continue
+        diffs.extend(
+            difflib.unified_diff(
+                parent.code.splitlines(),
+                attempt.code.splitlines(),
+                f"attempt {parent.number + 1}",
+                f"attempt {attempt.number + 1}",
+                lineterm="",
+            )
+        )
+    return "\n".join(diffs)

@@ -1,0 +1,190 @@
+"""One loop at work: asking for programs, testing them, counting what it spends.
+
+Every model call and every test run is a memo of the saga step it happens in: after a crash the
+recorded ones are read back and only the one in flight is done again.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import cast
+
+import anyio
+from pydantic import JsonValue, TypeAdapter
+
+from mcp_orchestrator.agents import Message, Model, ModelReply, ModelRequest
+from mcp_orchestrator.codeloop.attempt import Attempt, Origin, read_attempt, untested_attempt
+from mcp_orchestrator.codeloop.problem import Problem
+from mcp_orchestrator.codeloop.reply import extract_code, imported_modules
+from mcp_orchestrator.codeloop.spend import Spend
+from mcp_orchestrator.errors import ProviderRejectedError
+from mcp_orchestrator.saga import BusinessRefusalError, StepHandle
+from mcp_orchestrator.sandbox import Sandbox, TestRequest
+
+_Run = TypeAdapter(tuple[Attempt, float])
+
+
+class Workbench:
+    """What the steps of one loop share.
+
+    Args:
+        problem: what is to be solved.
+        tests: the tests that decide.
+        step: the saga step that is running; its memos keep what was paid for.
+        coder: the model that writes programs.
+        sandbox: where programs are tested.
+        spend: what earlier steps have spent.
+        concurrency: how many candidates are asked for at once.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        tests: str,
+        step: StepHandle,
+        coder: Model,
+        sandbox: Sandbox,
+        *,
+        spend: Spend,
+        concurrency: int,
+    ) -> None:
+        self.problem = problem
+        self.spend = spend
+        self._tests = tests
+        self._step = step
+        self._coder = coder
+        self._sandbox = sandbox
+        self._concurrency = concurrency
+
+    async def attempt(
+        self,
+        number: int,
+        origin: Origin,
+        messages: tuple[Message, ...],
+        *,
+        parent: int | None = None,
+    ) -> Attempt:
+        """Ask for one program, test it, and count what that cost.
+
+        Raises:
+            BusinessRefusalError: the provider will refuse again.
+            ProviderUnavailableError: it may work later.
+        """
+        label = f"{origin} {number + 1}"
+        await self._tell(f"{label}: asking {self._coder.model}")
+        reply = await ask(
+            self._step, self._coder, f"program.{number}", self._request(messages, number)
+        )
+        self.spend = self.spend.with_reply(reply)
+        attempt, seconds = await self._test(number, origin, extract_code(reply.text), parent)
+        self.spend = self.spend.with_run(seconds)
+        await self._tell(f"{label}: {attempt.summary}")
+        return attempt
+
+    async def attempt_together(self, requests: list[tuple[Message, ...]]) -> list[Attempt]:
+        """Ask for several candidates, some at once, until one passes or the budget is spent."""
+        attempts: list[Attempt] = []
+        while len(attempts) < len(requests) and not any(a.all_passed for a in attempts):
+            width = min(self._concurrency, self.spend.calls_left(self.problem.budget))
+            wave = range(len(attempts), min(len(attempts) + width, len(requests)))
+            if not wave:
+                break
+            attempts += await _all_of(
+                [self._candidate_later(number, requests[number]) for number in wave]
+            )
+        return attempts
+
+    def _candidate_later(
+        self, number: int, messages: tuple[Message, ...]
+    ) -> Callable[[], Awaitable[Attempt]]:
+        return lambda: self.attempt(number, "candidate", messages)
+
+    def _request(self, messages: tuple[Message, ...], number: int) -> ModelRequest:
+        return ModelRequest(
+            messages=messages,
+            max_tokens=self.problem.budget.reply_tokens,
+            temperature=0.2 if number == 0 else 0.8,
+            seed=number,
+        )
+
+    async def _test(
+        self, number: int, origin: Origin, code: str, parent: int | None
+    ) -> tuple[Attempt, float]:
+        objection = self._objection(code)
+        if objection:
+            return untested_attempt(number, origin, code, objection, parent=parent), 0.0
+
+        async def run() -> JsonValue:
+            report = await self._sandbox.run_tests(
+                TestRequest(
+                    code=code,
+                    tests=self._tests,
+                    owner=self._step.user_id,
+                    saga_id=self._step.saga_id,
+                )
+            )
+            attempt = read_attempt(number, origin, code, report, parent=parent)
+            return cast(
+                "JsonValue", _Run.dump_python((attempt, report.run.duration_seconds), mode="json")
+            )
+
+        return _Run.validate_python(await self._step.memo(f"test.{number}", run))
+
+    def _objection(self, code: str) -> str:
+        if not code:
+            return "the reply held no program"
+        if self.problem.allowed_imports is not None:
+            forbidden = imported_modules(code) - set(self.problem.allowed_imports)
+            if forbidden:
+                return f"it imports {', '.join(sorted(forbidden))}, which is not allowed"
+        return ""
+
+    async def _tell(self, message: str) -> None:
+        await self._step.report_progress(
+            message,
+            current=float(self.spend.model_calls),
+            total=float(self.problem.budget.model_calls),
+        )
+
+
+async def ask(step: StepHandle, model: Model, memo: str, request: ModelRequest) -> ModelReply:
+    """Ask a model once for this saga, whatever crashes in between.
+
+    Raises:
+        BusinessRefusalError: the provider will refuse again, so the saga should not repeat it.
+        ProviderUnavailableError: it may work later.
+    """
+    addressed = ModelRequest.from_json(
+        {
+            **request.to_json(),
+            "owner": step.user_id,
+            "saga_id": step.saga_id,
+            "purpose": f"{step.step_name}.{memo}",
+        }
+    )
+
+    async def call() -> JsonValue:
+        return cast("JsonValue", (await model.ask(addressed)).to_json())
+
+    try:
+        recorded = await step.memo(memo, call)
+    except ProviderRejectedError as error:
+        raise BusinessRefusalError(error.message, remedy=error.remedy) from error
+    return ModelReply.from_json(cast("dict[str, object]", recorded))
+
+
+async def _all_of(calls: list[Callable[[], Awaitable[Attempt]]]) -> list[Attempt]:
+    """Await several calls; when one fails the others still finish, since they are paid for."""
+    results: dict[int, Attempt] = {}
+    errors: list[Exception] = []
+
+    async def settle(index: int) -> None:
+        try:
+            results[index] = await calls[index]()
+        except Exception as error:  # re-raised below, after the others are done
+            errors.append(error)
+
+    async with anyio.create_task_group() as tasks:
+        for index in range(len(calls)):
+            tasks.start_soon(settle, index)
+    if errors:
+        raise errors[0]
+    return [results[index] for index in range(len(calls))]

@@ -1,0 +1,1 @@
+"""The programs that start this server: their configuration files, edited safely."""

@@ -1,0 +1,102 @@
+"""What a pack's author writes against."""
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TypeVar
+
+from mcp_orchestrator.errors import ConfigurationError
+from mcp_orchestrator.packs.signature import TypedFunction
+from mcp_orchestrator.queue import TaskContext
+from mcp_orchestrator.saga import StepHandle
+
+F = TypeVar("F", bound=Callable[..., Awaitable[object]])
+
+
+class Pack:
+    """A named collection of saga actions, task handlers and MCP tools.
+
+    Args:
+        name: short and unique; it prefixes every name the pack registers.
+        description: one sentence for people and models.
+    """
+
+    def __init__(self, name: str, *, description: str) -> None:
+        if not name.isidentifier():
+            raise ConfigurationError(
+                f"Pack name {name!r} is not an identifier.", remedy="Use letters, digits and _."
+            )
+        self.name = name
+        self.description = description
+        self.actions: dict[str, TypedFunction[StepHandle]] = {}
+        self.compensations: dict[str, str] = {}
+        self.handlers: dict[str, TypedFunction[TaskContext]] = {}
+        self.tools: dict[str, Callable[..., Awaitable[object]]] = {}
+        self._folder: Path | None = None
+
+    @property
+    def folder(self) -> Path:
+        """Return the folder where the pack may keep its own files."""
+        if self._folder is None:
+            raise ConfigurationError(f"Pack {self.name} is not loaded yet.")
+        self._folder.mkdir(parents=True, exist_ok=True)
+        return self._folder
+
+    @folder.setter
+    def folder(self, folder: Path) -> None:
+        self._folder = folder
+
+    def action(
+        self, *, name: str | None = None, compensation: str | None = None
+    ) -> Callable[[F], F]:
+        """Register a saga action; the model sees its docstring and its annotations.
+
+        Args:
+            name: the name after the pack's; the function's own by default.
+            compensation: full name of the action that undoes it, used when a step names none.
+        """
+
+        def register(function: F) -> F:
+            full = self._full_name(name, function)
+            self.actions[full] = TypedFunction(full, function, StepHandle)
+            if compensation is not None:
+                self.compensations[full] = compensation
+            return function
+
+        return register
+
+    def compensation(self, *, name: str | None = None) -> Callable[[F], F]:
+        """Register an action that undoes another.
+
+        It may name any of ``arguments`` (what the step was called with), ``result`` (what it
+        returned, or None when that is not known) and a ``StepHandle``. It must bear being run
+        twice, and being run for a step whose effect never happened.
+        """
+
+        def register(function: F) -> F:
+            full = self._full_name(name, function)
+            self.actions[full] = TypedFunction(full, function, StepHandle, takes_more=True)
+            return function
+
+        return register
+
+    def handler(self, *, name: str | None = None) -> Callable[[F], F]:
+        """Register a handler for queued tasks of the type ``pack.name``."""
+
+        def register(function: F) -> F:
+            full = self._full_name(name, function)
+            self.handlers[full] = TypedFunction(full, function, TaskContext)
+            return function
+
+        return register
+
+    def tool(self, *, name: str | None = None) -> Callable[[F], F]:
+        """Register an MCP tool called ``pack_name``; its docstring is its description."""
+
+        def register(function: F) -> F:
+            self.tools[self._full_name(name, function).replace(".", "_")] = function
+            return function
+
+        return register
+
+    def _full_name(self, name: str | None, function: Callable[..., Awaitable[object]]) -> str:
+        return f"{self.name}.{name or function.__name__}"

@@ -1,0 +1,33 @@
+"""Task handlers of the program's own: what can be queued without any pack."""
+
+from typing import cast
+
+from pydantic import JsonValue, TypeAdapter
+
+from mcp_orchestrator.errors import InvalidInputError
+from mcp_orchestrator.queue import TaskContext, TaskHandler
+from mcp_orchestrator.sandbox import ExecutionRequest, ExecutionResult, Limits, Sandbox
+
+_Result = TypeAdapter(ExecutionResult)
+
+
+def sandbox_handler(sandbox: Sandbox) -> TaskHandler:
+    """Return the handler of `sandbox.execute`: run Python in the background."""
+
+    async def execute(payload: dict[str, JsonValue], context: TaskContext) -> JsonValue:
+        code = payload.get("code")
+        if not isinstance(code, str):
+            raise InvalidInputError("payload.code: a string is needed.")
+        seconds = payload.get("timeout_seconds", 60)
+        if not isinstance(seconds, int | float) or seconds <= 0:
+            raise InvalidInputError("payload.timeout_seconds: a positive number is needed.")
+        request = ExecutionRequest(
+            code=code,
+            stdin=str(payload.get("stdin", "")),
+            limits=Limits(wall_seconds=float(seconds)),
+            task_id=context.task_id,
+        )
+        result = await sandbox.run(request)
+        return cast("JsonValue", _Result.dump_python(result, mode="json"))
+
+    return execute

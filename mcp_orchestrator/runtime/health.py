@@ -1,0 +1,133 @@
+"""Asking every part whether it works; what `doctor` prints and the tool `health` returns."""
+
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import anyio
+from pydantic import BaseModel, Field
+
+from mcp_orchestrator import __version__
+from mcp_orchestrator.agents import Model
+from mcp_orchestrator.codeloop import NO_PROVIDER_REMEDY
+from mcp_orchestrator.errors import OrchestratorError
+from mcp_orchestrator.runtime.runtime import Runtime
+from mcp_orchestrator.store.migrations import current_revision, latest_revision
+
+#: How long one part may take to answer, in seconds.
+_PATIENCE: Final = 10.0
+
+
+class PartHealth(BaseModel):
+    """One part: what it runs on, and whether it answers."""
+
+    part: str
+    backend: str
+    ok: bool
+    required: bool = Field(description="Whether the main job cannot run without it.")
+    detail: str
+    remedy: str = ""
+
+
+class HealthReport(BaseModel):
+    """All parts."""
+
+    version: str
+    ok: bool = Field(description="Whether the main job can run.")
+    parts: list[PartHealth]
+
+
+async def examine(runtime: Runtime) -> HealthReport:
+    """Ask every part; none is waited for longer than ten seconds."""
+    questions = [_store, _queue, _sandbox, _reasoning, _code, _packs]
+    answers: dict[int, PartHealth] = {}
+
+    async def ask(index: int) -> None:
+        answers[index] = await questions[index](runtime)
+
+    async with anyio.create_task_group() as tasks:
+        for index in range(len(questions)):
+            tasks.start_soon(ask, index)
+    parts = [answers[index] for index in range(len(questions))]
+    able = all(part.ok for part in parts if part.required)
+    return HealthReport(version=__version__, ok=able, parts=parts)
+
+
+async def _store(runtime: Runtime) -> PartHealth:
+    backend = "SQLite" if runtime.database.is_sqlite else "PostgreSQL"
+
+    async def check() -> str:
+        revision = await current_revision(runtime.database)
+        latest = latest_revision()
+        behind = "" if revision == latest else f", but this program knows revision {latest}"
+        where = f" at {runtime.settings.data_dir}" if runtime.database.is_sqlite else ""
+        return f"schema revision {revision}{behind}{where}"
+
+    return await _answer("store", backend, check, required=True)
+
+
+async def _queue(runtime: Runtime) -> PartHealth:
+    backend = "Redis Streams" if runtime.settings.redis_url else "the store's database"
+    return await _answer("queue", backend, runtime.queue.ping, required=True)
+
+
+async def _sandbox(runtime: Runtime) -> PartHealth:
+    async def check() -> str:
+        status = await runtime.sandbox.check()
+        return f"{status.version}, Python {status.interpreter}; holds: {', '.join(status.layers)}"
+
+    return await _answer("sandbox", runtime.sandbox.backend_name, check, required=True)
+
+
+async def _reasoning(runtime: Runtime) -> PartHealth:
+    return await _model("reasoning", runtime.providers.reasoner)
+
+
+async def _code(runtime: Runtime) -> PartHealth:
+    return await _model("code", runtime.providers.deepseek)
+
+
+async def _model(part: str, model: Model | None) -> PartHealth:
+    if model is None:
+        return PartHealth(
+            part=part,
+            backend="the client's own model",
+            ok=True,
+            required=True,
+            detail="no key is set: works for clients that offer sampling",
+            remedy=NO_PROVIDER_REMEDY,
+        )
+    return await _answer(part, f"{model.provider} {model.model}", model.check, required=True)
+
+
+async def _packs(runtime: Runtime) -> PartHealth:
+    broken = [f"{pack.path.name}: {pack.error}" for pack in runtime.packs if pack.error]
+    names = [pack.pack.name for pack in runtime.packs if pack.pack]
+    return PartHealth(
+        part="packs",
+        backend="files",
+        ok=not broken,
+        required=False,
+        detail="; ".join(broken) or f"loaded: {', '.join(names) or 'none'}",
+        remedy="Mend or remove the file." if broken else "",
+    )
+
+
+async def _answer(
+    part: str, backend: str, check: Callable[[], Awaitable[str]], *, required: bool
+) -> PartHealth:
+    detail, remedy, ok = "", "", False
+    try:
+        with anyio.fail_after(_PATIENCE):
+            detail = await check()
+        ok = True
+    except TimeoutError:
+        detail = f"no answer within {_PATIENCE:.0f} s"
+        remedy = "Look whether it is running and reachable."
+    except OrchestratorError as error:
+        detail, remedy = error.message, error.remedy
+    except Exception as error:  # a diagnosis must not die of what it diagnoses
+        detail = f"{type(error).__name__}: {error}"
+        remedy = "Run again with --log-level DEBUG and look at the log."
+    return PartHealth(
+        part=part, backend=backend, ok=ok, required=required, detail=detail, remedy=remedy
+    )

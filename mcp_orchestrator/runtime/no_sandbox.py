@@ -1,0 +1,41 @@
+"""What stands in the sandbox's place where no isolation can be had: it refuses every run."""
+
+from mcp_orchestrator.errors import SandboxUnavailableError
+from mcp_orchestrator.sandbox.port import Worker
+from mcp_orchestrator.sandbox.request import Limits
+
+
+class NoBackend:
+    """A back end that never starts anything, so that the server can still serve the rest.
+
+    Args:
+        error: why there is none, and what to do; raised at every run.
+    """
+
+    name = "none"
+    version = "none"
+
+    def __init__(self, error: SandboxUnavailableError) -> None:
+        self._error = error
+
+    def begin(self, limits: Limits) -> "_NeverReady":  # noqa: ARG002 - the port's signature
+        """Return a worker that never gets ready."""
+        return _NeverReady(self._error)
+
+    def can_confine(self, started: Limits, wanted: Limits) -> bool:  # noqa: ARG002
+        """Tell that nothing can be confined."""
+        return False
+
+    async def close(self) -> None:
+        """Close nothing."""
+
+
+class _NeverReady:
+    def __init__(self, error: SandboxUnavailableError) -> None:
+        self._error = error
+
+    async def ready(self) -> Worker:
+        raise SandboxUnavailableError(self._error.message, remedy=self._error.remedy)
+
+    async def close(self) -> None:
+        """Close nothing."""

@@ -1,0 +1,160 @@
+"""Building the parts in order, running the background work, closing in reverse."""
+
+import logging
+import os
+import secrets
+import socket
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import anyio
+
+from mcp_orchestrator.agents import SamplingMailbox, SamplingModel
+from mcp_orchestrator.clock import Clock, SystemClock
+from mcp_orchestrator.codeloop import CodeLoop, Deliveries, Roles
+from mcp_orchestrator.errors import SandboxUnavailableError
+from mcp_orchestrator.packs import LoadedPack, Registry, load_packs
+from mcp_orchestrator.packs.loader import default_folder
+from mcp_orchestrator.queue import TaskQueue, TaskQueueConfig, Worker
+from mcp_orchestrator.runtime.handlers import sandbox_handler
+from mcp_orchestrator.runtime.no_sandbox import NoBackend
+from mcp_orchestrator.runtime.providers import Providers, open_providers
+from mcp_orchestrator.saga import SagaEngine
+from mcp_orchestrator.sandbox import RiskPolicy, Sandbox, open_sandbox
+from mcp_orchestrator.settings import Settings
+from mcp_orchestrator.store.commits import GroupCommitter
+from mcp_orchestrator.store.engine import Database, open_engine
+from mcp_orchestrator.store.ledger import Ledger
+from mcp_orchestrator.store.migrations import migrate
+from mcp_orchestrator.store.runs import RunStore
+
+_log = logging.getLogger(__name__)
+#: The question that the client's model is asked stays free for whoever asks next: a stateless
+#: client answers in another request than the one that saw it.
+_NO_CLAIM = 0.0
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """Every part of the program, ready to use."""
+
+    settings: Settings
+    clock: Clock
+    database: Database
+    committer: GroupCommitter
+    registry: Registry
+    packs: list[LoadedPack]
+    queue: TaskQueue
+    worker: Worker
+    sagas: SagaEngine
+    sandbox: Sandbox
+    providers: Providers
+    roles: Roles
+    mailbox: SamplingMailbox
+    ledger: Ledger
+    deliveries: Deliveries
+
+
+@asynccontextmanager
+async def open_runtime(
+    settings: Settings, *, background: bool = True, clock: Clock | None = None
+) -> AsyncGenerator[Runtime]:
+    """Build all parts; close them in reverse when the block ends.
+
+    Args:
+        settings: from ``load_settings``.
+        background: run sagas and, unless the settings say otherwise, queued tasks in here.
+        clock: the machine's own by default.
+
+    Raises:
+        ConfigurationError: a setting is wrong.
+        BackendUnavailableError: the database or Redis does not answer.
+    """
+    clock = clock or SystemClock()
+    async with AsyncExitStack() as stack:
+        runtime = await _build(settings, clock, stack)
+        if not background:
+            yield runtime
+            return
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(runtime.sagas.run)
+            if settings.embedded_worker:
+                tasks.start_soon(runtime.worker.run)
+            yield runtime
+            tasks.cancel_scope.cancel()
+
+
+async def _build(settings: Settings, clock: Clock, stack: AsyncExitStack) -> Runtime:
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    database = open_engine(settings.store_url)
+    stack.push_async_callback(database.close)
+    await migrate(database)
+    committer = await stack.enter_async_context(GroupCommitter(database))
+    queue = TaskQueue(_queue_config(settings), database=database, committer=committer, clock=clock)
+    await stack.enter_async_context(queue)
+    ledger = Ledger(database, committer, clock)
+    mailbox = SamplingMailbox(database, committer, clock, claim=_NO_CLAIM)
+    providers = await open_providers(settings, ledger, clock, stack)
+    sandbox = await _open_sandbox(settings, RunStore(database, committer), clock)
+    stack.push_async_callback(sandbox.close)
+    roles = Roles(
+        configured_reasoner=providers.reasoner,
+        configured_coder=providers.deepseek,
+        sampling=lambda scope: SamplingModel(mailbox, scope),
+    )
+    deliveries = Deliveries(settings.data_dir / "loops")
+    registry = Registry()
+    CodeLoop(roles, sandbox, deliveries, concurrency=settings.loop_concurrency).register(registry)
+    registry.add_handler("sandbox.execute", sandbox_handler(sandbox))
+    packs = load_packs(_pack_folders(settings), registry, settings.data_dir)
+    sagas = SagaEngine(
+        database,
+        committer,
+        registry,
+        runner_id=_runner_id(),
+        lease_seconds=settings.saga_lease_seconds,
+        clock=clock,
+    )
+    worker = Worker(
+        queue,
+        registry.handlers,
+        concurrency=settings.worker_concurrency,
+        grace_seconds=settings.grace_seconds,
+        clock=clock,
+    )
+    return Runtime(
+        settings, clock, database, committer, registry, packs, queue, worker, sagas, sandbox,
+        providers, roles, mailbox, ledger, deliveries,
+    )  # fmt: skip
+
+
+async def _open_sandbox(settings: Settings, runs: RunStore, clock: Clock) -> Sandbox:
+    """Open the sandbox; where there is none the server still starts, and refuses every run."""
+    try:
+        return await open_sandbox(
+            settings.sandbox,
+            docker_host=settings.docker_host,
+            image=settings.sandbox_image,
+            warm=settings.sandbox_warm,
+            runs=runs,
+            clock=clock,
+        )
+    except SandboxUnavailableError as error:
+        _log.warning("No sandbox: %s", error)
+        return Sandbox(NoBackend(error), clock=clock, risk_policy=RiskPolicy(), warm=0)
+
+
+def _queue_config(settings: Settings) -> TaskQueueConfig:
+    redis_url = settings.redis_url.get_secret_value() if settings.redis_url else None
+    return TaskQueueConfig(redis_url=redis_url, lease_seconds=settings.task_lease_seconds)
+
+
+def _pack_folders(settings: Settings) -> list[Path]:
+    default = default_folder()
+    return ([default] if default else []) + settings.packs
+
+
+def _runner_id() -> str:
+    return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"

@@ -1,0 +1,58 @@
+"""The server object: every toolset, resource and prompt on one MCP server."""
+
+from collections.abc import Callable
+from typing import Final
+
+from mcp.server import MCPServer
+
+from mcp_orchestrator import __version__
+from mcp_orchestrator.runtime import Runtime
+from mcp_orchestrator.server import prompts, resources
+from mcp_orchestrator.server.toolsets import (
+    admin,
+    codegen,
+    loop,
+    queue,
+    reasoning,
+    saga,
+    sandbox,
+)
+
+NAME: Final = "mcp-orchestrator"
+
+INSTRUCTIONS: Final = """\
+Work that survives: what you start here goes on when you disconnect or the server restarts.
+- A program that must be right: loop_start with the problem and tests, then loop_get until it ends.
+- Code you have: sandbox_run_tests to judge it, sandbox_execute to run it, codegen_fix to repair it.
+- A question: reasoning_ask. A draft of code: codegen_generate.
+- Several steps that must all happen or be undone: saga_start, then saga_get.
+- One piece of work in the background: queue_add_task, then queue_get_task.
+Calls that wait end after at most 50 s with the present status; call again as `next` says.
+If something does not answer, health says what and how to mend it.
+"""
+
+TOOLSETS: Final[dict[str, Callable[[MCPServer[None], Runtime], None]]] = {
+    "queue": queue.register,
+    "saga": saga.register,
+    "sandbox": sandbox.register,
+    "reasoning": reasoning.register,
+    "codegen": codegen.register,
+    "loop": loop.register,
+    "admin": admin.register,
+}
+
+
+def build_server(runtime: Runtime) -> MCPServer[None]:
+    """Put every tool, resource and prompt on a new server object."""
+    server: MCPServer[None] = MCPServer(
+        NAME, title="MCP Orchestrator", version=__version__, instructions=INSTRUCTIONS,
+        log_level=runtime.settings.log_level,
+    )  # fmt: skip
+    for register in TOOLSETS.values():
+        register(server, runtime)
+    for pack in runtime.packs:
+        for name, function in (pack.pack.tools if pack.pack else {}).items():
+            server.add_tool(function, name=name)
+    resources.register(server, runtime)
+    prompts.register(server)
+    return server

@@ -1,0 +1,71 @@
+"""Resources: everything that has an id, to be read as a whole."""
+
+import json
+
+from mcp.server import MCPServer
+
+from mcp_orchestrator.codeloop import Problem, write_report
+from mcp_orchestrator.errors import NotFoundError
+from mcp_orchestrator.runtime import Runtime
+from mcp_orchestrator.server.teaching import teaching_resource
+from mcp_orchestrator.server.toolsets.loop import get_loop, loop_result, view_loop
+from mcp_orchestrator.server.toolsets.queue import view_task
+from mcp_orchestrator.server.toolsets.saga import describe_event, view_saga
+
+
+def register(server: MCPServer[None], runtime: Runtime) -> None:
+    """Add the resource templates to a server."""
+
+    @server.resource("saga://{saga_id}", name="saga", mime_type="application/json")
+    @teaching_resource
+    async def read_saga(saga_id: str) -> str:
+        """Read a saga with its steps, its context and its audit trail."""
+        view = await runtime.sagas.get(saga_id)
+        audit = await runtime.sagas.audit(saga_id)
+        whole = view_saga(view).model_dump(mode="json")
+        whole["input"] = view.input
+        whole["audit"] = [describe_event(event) for event in audit]
+        return json.dumps(whole, indent=2, ensure_ascii=False)
+
+    @server.resource("task://{task_id}", name="task", mime_type="application/json")
+    @teaching_resource
+    async def read_task(task_id: str) -> str:
+        """Read a queued task with its payload and its result."""
+        task = await runtime.queue.get_task(task_id)
+        whole = view_task(task).model_dump(mode="json")
+        whole["payload"] = task.payload
+        return json.dumps(whole, indent=2, ensure_ascii=False)
+
+    @server.resource("loop://{loop_id}", name="loop", mime_type="application/json")
+    @teaching_resource
+    async def read_loop(loop_id: str) -> str:
+        """Read a loop with every attempt, its program and what it spent."""
+        view = await get_loop(runtime, loop_id)
+        result = loop_result(view)
+        whole = (
+            result.model_dump(mode="json") if result else view_loop(view).model_dump(mode="json")
+        )
+        return json.dumps(whole, indent=2, ensure_ascii=False)
+
+    @server.resource("loop://{loop_id}/code", name="loop-code", mime_type="text/x-python")
+    @teaching_resource
+    async def read_code(loop_id: str) -> str:
+        """Read the program of a finished loop."""
+        result = loop_result(await get_loop(runtime, loop_id))
+        if result is None:
+            raise NotFoundError(
+                f"Loop {loop_id!r} has no program yet.", remedy="Wait with loop_get."
+            )
+        return result.code
+
+    @server.resource("loop://{loop_id}/report", name="loop-report", mime_type="text/markdown")
+    @teaching_resource
+    async def read_report(loop_id: str) -> str:
+        """Read the account of a finished loop: attempts, failures, repairs, spend."""
+        view = await get_loop(runtime, loop_id)
+        result = loop_result(view)
+        if result is None:
+            raise NotFoundError(
+                f"Loop {loop_id!r} has no report yet.", remedy="Wait with loop_get."
+            )
+        return write_report(Problem.model_validate(view.input), result)

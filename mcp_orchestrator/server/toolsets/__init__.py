@@ -1,0 +1,1 @@
+"""The tools, in sets that a client can choose from."""

@@ -1,0 +1,20 @@
+"""Tools about the server itself."""
+
+from mcp.server import MCPServer
+from mcp_types import ToolAnnotations
+
+from mcp_orchestrator.runtime import HealthReport, Runtime, examine
+from mcp_orchestrator.server.teaching import teaching
+
+
+def register(server: MCPServer[None], runtime: Runtime) -> None:
+    """Add the tools to a server."""
+
+    @server.tool(
+        title="Is everything working?",
+        annotations=ToolAnnotations(read_only_hint=True, open_world_hint=False),
+    )
+    @teaching
+    async def health() -> HealthReport:
+        """Say which back end each part uses, whether it answers, and what to do if it does not."""
+        return await examine(runtime)

@@ -1,0 +1,133 @@
+"""How clients reach the server: stdio, Streamable HTTP, and SSE for clients that still need it."""
+
+import ipaddress
+import logging
+import socket
+import sys
+from typing import cast
+
+import anyio
+import uvicorn
+from mcp.server import MCPServer
+from mcp.server.stdio import stdio_server
+from mcp.server.transport_security import TransportSecuritySettings
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import BaseRoute, Route
+
+from mcp_orchestrator.errors import ConfigurationError
+from mcp_orchestrator.runtime import Runtime
+from mcp_orchestrator.server.app import build_server
+from mcp_orchestrator.server.stdin import StdinLines, claim_stdin
+from mcp_orchestrator.settings import Settings
+
+_log = logging.getLogger(__name__)
+#: How long open connections get to end at shutdown, in seconds.
+_GRACE_SECONDS = 1
+
+
+async def serve(runtime: Runtime) -> None:
+    """Serve until the client goes away (stdio) or the process is told to stop.
+
+    Raises:
+        ConfigurationError: the address must not or cannot be listened on.
+    """
+    server = build_server(runtime)
+    if runtime.settings.transport == "stdio":
+        await _serve_stdio(server)
+    else:
+        await _serve_http(server, runtime.settings)
+
+
+async def _serve_stdio(server: MCPServer[None]) -> None:
+    """Speak over stdin and stdout; whatever else is printed in here goes to stderr."""
+    lines = cast("anyio.AsyncFile[str]", StdinLines(claim_stdin()))
+    core = server._lowlevel_server  # pyright: ignore[reportPrivateUsage]  # no public way in
+    async with stdio_server(stdin=lines) as (incoming, outgoing):
+        await core.run(incoming, outgoing, core.create_initialization_options())
+
+
+async def _serve_http(server: MCPServer[None], settings: Settings) -> None:
+    refuse_open_bind(settings)
+    listener = _listen(settings.host, settings.port)
+    port: int = listener.getsockname()[1]
+    config = uvicorn.Config(
+        build_asgi(server, settings),
+        log_level=settings.log_level.lower(),
+        log_config=None,
+        timeout_graceful_shutdown=_GRACE_SECONDS,
+    )
+    paths = ("/mcp", "/sse") if settings.transport == "http" else ("/sse",)
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    for path in paths:
+        sys.stderr.write(f"listening on http://{host}:{port}{path}\n")
+    sys.stderr.flush()
+    await uvicorn.Server(config).serve(sockets=[listener])
+
+
+def build_asgi(server: MCPServer[None], settings: Settings) -> Starlette:
+    """Build the web application: ``/sse`` always, ``/mcp`` unless only SSE is wanted."""
+    security = _transport_security(settings)
+    sse = server.sse_app(host=settings.host, transport_security=security)
+    health: list[BaseRoute] = [Route("/health", _alive)]
+    if settings.transport == "sse":
+        sse.router.routes.extend(health)
+        return sse
+    app = server.streamable_http_app(host=settings.host, transport_security=security)
+    app.router.routes.extend([*sse.router.routes, *health])
+    return app
+
+
+def refuse_open_bind(settings: Settings) -> None:
+    """Refuse to listen where strangers could reach a server that runs code for anyone.
+
+    Raises:
+        ConfigurationError: the address is not loopback and nobody has said that this is wanted.
+    """
+    if settings.allow_remote_without_auth or _is_loopback(settings.host):
+        return
+    raise ConfigurationError(
+        f"Setting host: {settings.host} can be reached from other machines, without any sign-in.",
+        remedy="Listen on 127.0.0.1 behind a proxy that signs people in, or set"
+        " allow_remote_without_auth if the network is yours alone.",
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _transport_security(settings: Settings) -> TransportSecuritySettings:
+    names = {settings.host, "127.0.0.1", "localhost", "[::1]"}
+    if not _is_loopback(settings.host):
+        return TransportSecuritySettings(enable_dns_rebinding_protection=False)
+    return TransportSecuritySettings(
+        enable_dns_rebinding_protection=True,
+        allowed_hosts=[f"{name}:*" for name in names],
+        allowed_origins=[f"http://{name}:*" for name in names],
+    )
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise ConfigurationError(
+            f"Settings host and port: {host}:{port} cannot be listened on ({error.strerror}).",
+            remedy="Choose another port, or 0 for a free one.",
+        ) from error
+    return listener
+
+
+async def _alive(_request: Request) -> JSONResponse:
+    return JSONResponse({"status": "ok"})

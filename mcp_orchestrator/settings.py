@@ -1,0 +1,228 @@
+"""Every setting of the program, in one class.
+
+Sources, the strongest first: command-line flags, environment variables (``MCP_ORCHESTRATOR_*``
+and the customary names listed at each field), ``.env`` in the working folder, a TOML file,
+defaults.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Literal
+
+from platformdirs import user_config_path, user_data_path
+from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from mcp_orchestrator.errors import ConfigurationError
+
+PREFIX = "MCP_ORCHESTRATOR_"
+CONFIG_VARIABLE = f"{PREFIX}CONFIG"
+
+
+def _also(name: str, *customary: str) -> AliasChoices:
+    """Accept a setting under our prefix and under the names people already use."""
+    return AliasChoices(f"{PREFIX}{name}", *customary, name.lower())
+
+
+def _split_path(value: object) -> object:
+    return [part for part in value.split(os.pathsep) if part] if isinstance(value, str) else value
+
+
+class Settings(BaseSettings):
+    """All settings; see the README for what each part needs."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_file=".env",
+        env_ignore_empty=True,
+        extra="ignore",
+        validate_default=True,
+        hide_input_in_errors=True,
+    )
+
+    data_dir: Path = Field(
+        default_factory=lambda: user_data_path("mcp-orchestrator"),
+        description="Folder of the SQLite file and of what loops deliver.",
+    )
+    transport: Literal["stdio", "http", "sse"] = Field(
+        default="stdio", description="stdio; http serves /mcp and /sse; sse serves /sse only."
+    )
+    host: str = Field(default="127.0.0.1", description="Address that http and sse listen on.")
+    port: int = Field(default=8765, ge=0, le=65535, description="Port; 0 takes a free one.")
+    allow_remote_without_auth: bool = Field(
+        default=False, description="Listen on other addresses than loopback without sign-in."
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        default="INFO", description="How much is logged, to stderr."
+    )
+
+    database_url: SecretStr | None = Field(
+        default=None,
+        validation_alias=_also("DATABASE_URL", "DATABASE_URL"),
+        description="sqlite:///FILE or postgresql://…; by default a file in data_dir.",
+    )
+    redis_url: SecretStr | None = Field(
+        default=None,
+        validation_alias=_also("REDIS_URL", "REDIS_URL"),
+        description="Redis for the queue; without it the queue lives in the database.",
+    )
+
+    embedded_worker: bool = Field(default=True, description="Run queued tasks inside the server.")
+    worker_concurrency: int = Field(default=10, ge=1, le=1000, description="Tasks at once.")
+    grace_seconds: float = Field(
+        default=1.0, ge=0, description="How long running tasks may go on at shutdown."
+    )
+    task_lease_seconds: float = Field(default=30.0, gt=0, description="Lease on a queued task.")
+    saga_lease_seconds: float = Field(default=10.0, gt=0, description="Lease on a running saga.")
+
+    packs: Annotated[list[Path], NoDecode, BeforeValidator(_split_path)] = Field(
+        default_factory=list[Path],
+        description="More folders of packs, separated like PATH.",
+    )
+
+    sandbox: Literal["auto", "docker", "bubblewrap"] = Field(
+        default="auto", description="Docker if an engine answers, else bubblewrap; or one of them."
+    )
+    sandbox_image: str = Field(
+        default="mcp-orchestrator-sandbox:latest", description="Image of the Docker sandbox."
+    )
+    sandbox_warm: int = Field(default=2, ge=0, le=64, description="Started workers that wait.")
+    docker_host: str | None = Field(
+        default=None,
+        validation_alias=_also("DOCKER_HOST", "DOCKER_HOST"),
+        description="Address of the Docker engine; by default the local socket.",
+    )
+
+    perplexity_api_key: SecretStr | None = Field(
+        default=None,
+        validation_alias=_also("PERPLEXITY_API_KEY", "PERPLEXITY_API_KEY", "PPLX_API_KEY"),
+        description="Turns Perplexity on for reasoning.",
+    )
+    perplexity_base_url: str = Field(
+        default="https://api.perplexity.ai",
+        validation_alias=_also("PERPLEXITY_BASE_URL", "PERPLEXITY_BASE_URL"),
+    )
+    perplexity_protocol: Literal["agent", "sonar"] = Field(
+        default="agent", description="The Agent API, or Sonar chat completions."
+    )
+    perplexity_effort: Literal["fast", "low", "medium", "high", "xhigh"] = Field(default="medium")
+    perplexity_model: str | None = Field(
+        default=None,
+        validation_alias=_also("PERPLEXITY_MODEL", "PERPLEXITY_MODEL"),
+        description="A model by name in place of the effort.",
+    )
+
+    deepseek_api_key: SecretStr | None = Field(
+        default=None,
+        validation_alias=_also("DEEPSEEK_API_KEY", "DEEPSEEK_API_KEY"),
+        description="Turns DeepSeek on for code.",
+    )
+    deepseek_base_url: str = Field(
+        default="https://api.deepseek.com",
+        validation_alias=_also("DEEPSEEK_BASE_URL", "DEEPSEEK_BASE_URL"),
+        description="Any OpenAI-compatible server may stand here.",
+    )
+    deepseek_model: str = Field(
+        default="deepseek-flash",
+        validation_alias=_also("DEEPSEEK_MODEL", "DEEPSEEK_MODEL"),
+    )
+    deepseek_input_price: Decimal = Field(default=Decimal(1), description="CNY per million tokens.")
+    deepseek_cached_price: Decimal = Field(default=Decimal("0.02"))
+    deepseek_output_price: Decimal = Field(default=Decimal(4))
+
+    provider_timeout_seconds: float = Field(default=300.0, gt=0, description="One model call.")
+    loop_concurrency: int = Field(
+        default=4, ge=1, le=16, description="Candidates that one loop asks for at once."
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Add the TOML file below the environment."""
+        toml = TomlConfigSettingsSource(settings_cls, config_file())
+        return init_settings, env_settings, dotenv_settings, toml, file_secret_settings
+
+    @property
+    def store_url(self) -> str:
+        """Return the database URL, or that of the SQLite file in the data folder."""
+        if self.database_url is not None:
+            return self.database_url.get_secret_value()
+        return f"sqlite+aiosqlite:///{self.data_dir / 'orchestrator.db'}"
+
+    @property
+    def has_coder(self) -> bool:
+        """Tell whether a provider for code is configured."""
+        return self.deepseek_api_key is not None
+
+    @property
+    def has_reasoner(self) -> bool:
+        """Tell whether a provider for reasoning is configured."""
+        return self.perplexity_api_key is not None or self.has_coder
+
+
+def config_file() -> Path | None:
+    """Return the TOML file in use: the one named by the environment, or an existing default."""
+    named = os.environ.get(CONFIG_VARIABLE)
+    if named:
+        return Path(named)
+    for path in (
+        Path("mcp-orchestrator.toml"),
+        user_config_path("mcp-orchestrator") / "config.toml",
+    ):
+        if path.is_file():
+            return path
+    return None
+
+
+def load_settings(flags: Mapping[str, object] | None = None) -> Settings:
+    """Read all sources.
+
+    Args:
+        flags: settings given on the command line, by field name; None values are left out.
+
+    Raises:
+        ConfigurationError: one line that names the setting and what is wrong with it.
+    """
+    _check_config_file()
+    given = {name: value for name, value in (flags or {}).items() if value is not None}
+    try:
+        return Settings(**given)  # pyright: ignore[reportArgumentType]  # Pydantic checks them
+    except ValidationError as error:
+        raise ConfigurationError(_one_line(error)) from error
+
+
+def _check_config_file() -> None:
+    path = config_file()
+    if path is None:
+        return
+    try:
+        keys = tomllib.loads(path.read_text(encoding="utf-8")).keys()
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"Configuration file {path}: {error}.") from error
+    unknown = sorted(set(keys) - set(Settings.model_fields))
+    if unknown:
+        raise ConfigurationError(
+            f"Configuration file {path}: unknown setting {unknown[0]!r}.",
+            remedy=f"Settings are: {', '.join(sorted(Settings.model_fields))}.",
+        )
+
+
+def _one_line(error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_context=False)[0]
+    name = str(first["loc"][0]) if first["loc"] else "settings"
+    return f"Setting {name}: {first['msg']}."

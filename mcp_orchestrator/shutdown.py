@@ -1,0 +1,30 @@
+"""Ending on a signal: the first one asks everything to stop, the second one does not wait."""
+
+import os
+import signal
+from collections.abc import Awaitable, Callable
+
+import anyio
+
+
+async def until_signalled(work: Callable[[], Awaitable[None]]) -> None:
+    """Run until the work ends, or SIGINT or SIGTERM asks for the end.
+
+    The work is then cancelled and awaited. A second signal ends the process at once.
+    """
+    async with anyio.create_task_group() as tasks:
+
+        async def listen() -> None:
+            asked = False
+            with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+                async for number in signals:
+                    if asked:
+                        os._exit(128 + number)
+                    asked = True
+                    work_scope.cancel()
+
+        work_scope = anyio.CancelScope()
+        tasks.start_soon(listen)
+        with work_scope:
+            await work()
+        tasks.cancel_scope.cancel()

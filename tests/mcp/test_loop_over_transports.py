@@ -1,0 +1,96 @@
+"""The main job through a real client, over every transport and in both protocol eras."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.services.orchestrator import WAYS, Teller, Way, call, connect, until_ended
+from tests.services.programmer import (
+    ANALYSIS,
+    PROBLEM,
+    RIGHT,
+    TESTS,
+    WRONG,
+    fenced,
+    programmer,
+    provider_settings,
+)
+from tests.services.provider_server import Answer, Received, provider_server, says
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_program_is_reasoned_about_written_tested_repaired_and_delivered(
+    way: Way, tmp_path: Path
+) -> None:
+    async with provider_server(programmer()) as provider:
+        settings = provider_settings(provider.base_url, perplexity=True)
+        async with connect(way, tmp_path, settings) as client:
+            progress = Teller()
+            started = await call(
+                client,
+                "loop_start",
+                {"problem": PROBLEM, "tests": TESTS, "candidates": 2},
+                progress=progress,
+            )
+            loop = await until_ended(client, started["loop_id"], progress=progress)
+
+            assert loop["solved"], loop
+            assert loop["code"] == RIGHT
+            assert loop["attempts"][0].startswith("candidate: passed 0 of 2")
+            assert loop["attempts"][-1] == "repair of attempt 1: passed all 2 tests"
+            assert any("repair" in message for message in progress.messages)
+            # Perplexity analysed and diagnosed, DeepSeek wrote two candidates and a repair
+            assert provider.count("POST", "/responses") == 2
+            assert provider.count("POST", "/chat/completions") == 3
+            assert "5 model calls" in loop["spent"]
+
+            delivered = Path(loop["delivered_to"])
+            assert (delivered / "solution.py").read_text() == RIGHT
+            code = await client.read_resource(f"loop://{loop['loop_id']}/code")
+            assert getattr(code.contents[0], "text", "") == RIGHT
+            report = await client.read_resource(f"loop://{loop['loop_id']}/report")
+            report_text = getattr(report.contents[0], "text", "")
+            assert ANALYSIS in report_text
+            assert "-    return a - b" in report_text
+            saga = await client.read_resource(f"saga://{loop['loop_id']}")
+            whole = json.loads(getattr(saga.contents[0], "text", ""))
+            assert [step["name"] for step in whole["steps"]] == [
+                "reason", "generate", "refine", "deliver",
+            ]  # fmt: skip
+            assert any("saga_complete" in line for line in whole["audit"])
+
+
+async def test_a_loop_that_cannot_be_solved_says_why_and_keeps_the_best(tmp_path: Path) -> None:
+    half = "def add(a, b):\n    return 3\n"
+    async with provider_server(programmer(WRONG, half)) as provider:
+        settings = provider_settings(provider.base_url)
+        async with connect("stdio-handshake", tmp_path, settings) as client:
+            arguments = {
+                "problem": PROBLEM, "tests": TESTS, "candidates": 1, "budget": {"model_calls": 4},
+            }  # fmt: skip
+            started = await call(client, "loop_start", arguments)
+            loop = await until_ended(client, started["loop_id"])
+    assert loop["solved"] is False
+    assert loop["state"] == "completed"
+    assert loop["stop_reason"] == "the budget of 4 model calls is spent"
+    assert loop["code"] == half
+    assert provider.count("POST", "/chat/completions") == 4
+
+
+async def test_without_tests_some_are_generated_and_labelled(tmp_path: Path) -> None:
+    generated = fenced("from solution import add\n\ndef test_one():\n    assert add(2, 2) == 4\n")
+
+    def respond(received: Received) -> Answer:
+        if "You write tests" in received.prompt:
+            return says(generated)(received)
+        return programmer(RIGHT)(received)
+
+    async with provider_server(respond) as provider:
+        settings = provider_settings(provider.base_url)
+        async with connect("stdio-handshake", tmp_path, settings) as client:
+            started = await call(client, "loop_start", {"problem": PROBLEM, "candidates": 1})
+            loop = await until_ended(client, started["loop_id"])
+            whole = await client.read_resource(f"loop://{loop['loop_id']}")
+    assert loop["solved"], loop
+    assert json.loads(getattr(whole.contents[0], "text", ""))["tests_generated"] is True
