@@ -1,0 +1,293 @@
+"""Sagas on real processes that are killed, paused and blocked."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+import anyio
+import pytest
+
+from mcp_orchestrator.saga import (
+    AuditEvent,
+    EventType,
+    RetryPolicy,
+    SagaDefinition,
+    SagaEngine,
+    SagaState,
+    SagaStep,
+    SagaView,
+    StepState,
+)
+from mcp_orchestrator.saga.events import SagaEvent
+from mcp_orchestrator.saga.progress import begin, evolve
+from mcp_orchestrator.store.commits import GroupCommitter
+from mcp_orchestrator.store.engine import Database
+from mcp_orchestrator.store.sagas import read_memos
+from tests.chaos.saga_process import Outside
+from tests.services.process import stop_process
+
+#: How many sagas the crash test runs; SAGA_CRASHES=2000 for the long one.
+SAGAS = int(os.environ.get("SAGA_CRASHES", "60"))
+QUICK = RetryPolicy(max_attempts=5, first_delay=0.001, max_delay=0.01)
+Process = subprocess.Popen[bytes]
+
+
+class Stage:
+    """A database, a file of effects, and processes that come and go."""
+
+    def __init__(self, database: Database, effects: Path, lease: float) -> None:
+        self.url = database.engine.url.render_as_string(hide_password=False)
+        self.effects = effects
+        self.lease = lease
+        self.processes: list[Process] = []
+
+    def start(self) -> Process:
+        command = [
+            sys.executable, "-m", "tests.chaos.saga_process",
+            self.url, str(self.effects), str(self.lease),
+        ]  # fmt: skip
+        process = subprocess.Popen(command)
+        self.processes.append(process)
+        return process
+
+    def kill(self, process: Process) -> None:
+        process.kill()
+        process.wait()
+        self.processes.remove(process)
+
+    def lines(self) -> list[list[str]]:
+        text = self.effects.read_text() if self.effects.exists() else ""
+        return [line.split() for line in text.splitlines()]
+
+    def saw(self, word: str, saga_id: str) -> bool:
+        return any(line[:2] == [word, saga_id] for line in self.lines())
+
+
+@contextmanager
+def staged(database: Database, folder: Path, lease: float) -> Generator[Stage]:
+    stage = Stage(database, folder / "effects", lease)
+    try:
+        yield stage
+    finally:
+        for process in stage.processes:
+            process.send_signal(signal.SIGCONT)
+            stop_process(process, patience=5)
+
+
+@pytest.fixture
+async def engine(database: Database, tmp_path: Path) -> AsyncIterator[SagaEngine]:
+    """An engine that starts and shows sagas, and runs none."""
+    async with GroupCommitter(database) as committer:
+        yield SagaEngine(database, committer, Outside(str(tmp_path / "unused")), runner_id="test")
+
+
+async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 60) -> None:
+    with anyio.fail_after(seconds):
+        while not await condition():  # noqa: ASYNC110 - another process does it
+            await anyio.sleep(0.02)
+
+
+def definition(name: str, *last: str) -> SagaDefinition:
+    steps = [
+        SagaStep("one", "act", "undo", retry=QUICK),
+        SagaStep("two", "buy", "undo", retry=QUICK),
+        SagaStep("left", "fail", "undo", retry=QUICK, group="pair"),
+        SagaStep("right", "act", "undo", retry=QUICK, group="pair"),
+        *(SagaStep(action, action, "undo", retry=QUICK) for action in last),
+    ]
+    return SagaDefinition(name, "1", tuple(steps))
+
+
+@pytest.mark.timeout(600)
+async def test_every_saga_survives_processes_that_are_killed(
+    database: Database, engine: SagaEngine, tmp_path: Path
+) -> None:
+    seed = random.SystemRandom().randrange(2**32)
+    print(f"seed {seed}")  # noqa: T201
+    chance = random.Random(seed)
+    kinds = [definition("good", "act"), definition("bad", "act", "refuse")]
+    ids = [(await engine.start(chance.choice(kinds), {})).saga_id for _ in range(SAGAS)]
+
+    async def all_finished() -> bool:
+        finished = 0
+        for state in (SagaState.COMPLETED, SagaState.FAILED):
+            finished += len(await engine.list_sagas(state, limit=SAGAS + 1))
+        return finished == SAGAS
+
+    kills = 0
+    with staged(database, tmp_path, lease=0.6) as stage:
+        for _ in range(2):
+            stage.start()
+        with anyio.fail_after(500):
+            while not await all_finished():
+                await anyio.sleep(chance.uniform(0.6, 1.6))
+                if kills < 6 + SAGAS // 20:
+                    stage.kill(chance.choice(stage.processes))
+                    stage.start()
+                    kills += 1
+    assert kills >= 2
+    history = defaultdict[str, list[list[str]]](list)
+    for line in stage.lines():
+        history[line[1]].append(line)
+    for saga_id in ids:
+        await check_saga(engine, database, saga_id, history[saga_id], kinds)
+
+
+async def check_saga(
+    engine: SagaEngine,
+    database: Database,
+    saga_id: str,
+    effects: list[list[str]],
+    kinds: list[SagaDefinition],
+) -> None:
+    view = await engine.get(saga_id)
+    events = await engine.audit(saga_id)
+    assert await engine.verify_audit(saga_id) == []
+    did = [line[2] for line in effects if line[0] == "did"]
+    undid = [line[2] for line in effects if line[0] == "undid"]
+    names = [step.name for step in view.steps if step.name != "refuse"]
+    assert set(did) == set(names)
+    if view.saga_type == "good":
+        assert view.state is SagaState.COMPLETED
+        assert undid == []
+    else:
+        assert view.state is SagaState.FAILED
+        assert view.compensated_steps == names
+        assert view.needs_person == []
+        firsts = [name for name in dict.fromkeys(undid) if name not in {"left", "right"}]
+        assert firsts == ["act", "two", "one"]
+        last_did = max(i for i, line in enumerate(effects) if line[0] == "did")
+        assert last_did < min(i for i, line in enumerate(effects) if line[0] == "undid")
+    async with database.read() as connection:
+        memos = await read_memos(connection, saga_id)
+    for name, receipt in memos.items():
+        paid = [line[3] for line in effects if line[0] == "paid" and line[2] == name]
+        assert paid[-1] == receipt, "a memo whose result was recorded ran again"
+    ends = {EventType.SAGA_COMPLETE, EventType.SAGA_FAILED}
+    assert [event.event_type in ends for event in events].count(True) == 1
+    which = next(kind for kind in kinds if kind.name == view.saga_type)
+    assert_fold_gives_the_row(which, view, events)
+
+
+def assert_fold_gives_the_row(
+    which: SagaDefinition, view: SagaView, events: list[AuditEvent]
+) -> None:
+    progress = begin(which, view.input)
+    for event in events:
+        assert progress.state is event.state_before
+        progress = evolve(
+            progress,
+            SagaEvent(
+                event.event_type, event.timestamp, event.step_index, event.event_data,
+                event.error_message,
+            ),
+        )  # fmt: skip
+        assert progress.state is event.state_after
+    assert progress.state is view.state
+    assert progress.retries == view.retries
+    assert [(s.name, s.state, s.attempts) for s in progress.steps] == [
+        (s.name, s.state, s.attempts) for s in view.steps
+    ]
+
+
+async def test_a_paused_process_that_comes_back_is_refused(
+    database: Database, engine: SagaEngine, tmp_path: Path
+) -> None:
+    saga = SagaDefinition("zombie", "1", (SagaStep("s", "linger"), SagaStep("t", "act")))
+    view = await engine.start(saga, {})
+    with staged(database, tmp_path, lease=0.5) as stage:
+        first = stage.start()
+
+        async def lingers() -> bool:
+            return stage.saw("lingering", view.saga_id)
+
+        await until(lingers)
+        first.send_signal(signal.SIGSTOP)
+        stage.start()
+        finished = await engine.wait_for(view.saga_id, 30)
+        before = await engine.audit(view.saga_id)
+        first.send_signal(signal.SIGCONT)
+
+        async def woke() -> bool:
+            return sum(line[0] == "did" and line[2] == "s" for line in stage.lines()) == 2
+
+        await until(woke)
+        probe = await engine.start(saga, {})  # the zombie's next work shows that it is through
+        await engine.wait_for(probe.saga_id, 30)
+    assert finished.state is SagaState.COMPLETED
+    assert await engine.get(view.saga_id) == finished
+    assert await engine.audit(view.saga_id) == before
+    assert [event.event_type for event in before].count(EventType.TAKEOVER) == 1
+    assert sum(line[0] == "did" and line[1] == view.saga_id and line[2] == "t"
+               for line in stage.lines()) == 1  # fmt: skip
+    assert await engine.verify_audit(view.saga_id) == []
+
+
+async def test_a_blocking_action_does_not_lose_its_saga(
+    database: Database, engine: SagaEngine, tmp_path: Path
+) -> None:
+    saga = SagaDefinition("blocking", "1", (SagaStep("s", "block"),))
+    view = await engine.start(saga, {})
+    with staged(database, tmp_path, lease=1.0) as stage:
+        stage.start()
+
+        async def blocks() -> bool:
+            return stage.saw("blocking", view.saga_id)
+
+        await until(blocks)
+        stage.start()
+        finished = await engine.wait_for(view.saga_id, 30)
+    assert (finished.state, finished.epoch, finished.takeovers) == (SagaState.COMPLETED, 1, 0)
+    assert [line[0] for line in stage.lines()] == ["blocking", "did"]
+
+
+async def test_a_process_that_ends_politely_hands_its_sagas_on_at_once(
+    database: Database, engine: SagaEngine, tmp_path: Path
+) -> None:
+    saga = SagaDefinition("handed", "1", (SagaStep("s", "linger", "undo"),))
+    view = await engine.start(saga, {})
+    with staged(database, tmp_path, lease=120) as stage:
+        first = stage.start()
+
+        async def lingers() -> bool:
+            return stage.saw("lingering", view.saga_id)
+
+        await until(lingers)
+        first.send_signal(signal.SIGINT)
+        first.wait(10)
+        between = await engine.get(view.saga_id)
+        stage.start()
+        finished = await engine.wait_for(view.saga_id, 30)
+    assert (between.state, between.lease_owner) == (SagaState.RUNNING, None)
+    assert between.steps[0].state is StepState.EXECUTING
+    assert (finished.state, finished.takeovers) == (SagaState.COMPLETED, 0)
+    assert finished.steps[0].attempts == 2
+
+
+@pytest.mark.timeout(120)
+async def test_a_saga_that_kills_its_runners_is_set_aside(
+    database: Database, engine: SagaEngine, tmp_path: Path
+) -> None:
+    saga = SagaDefinition("poison", "1", (SagaStep("s", "linger"),))
+    view = await engine.start(saga, {})
+    with staged(database, tmp_path, lease=0.3) as stage:
+        for times in range(1, 7):
+            process = stage.start()
+
+            async def lingers(times: int = times) -> bool:
+                return sum(line[0] == "lingering" for line in stage.lines()) == times
+
+            await until(lingers)
+            stage.kill(process)
+        stage.start()
+        held = await engine.wait_for(view.saga_id, 30)
+    assert held.held_reason is not None
+    assert "6 times in a row" in held.held_reason
+    assert held.state is SagaState.RUNNING
+    assert held.lease_owner is None
