@@ -5,6 +5,8 @@ may cost is checked before it is made, and cancelling it stops the provider's wo
 """
 
 from mcp_orchestrator.agents.budgets import Allowance, BudgetRules
+from mcp_orchestrator.agents.cache import AnswerCache, CacheSettings
+from mcp_orchestrator.agents.cached import CachedModel
 from mcp_orchestrator.agents.deepseek import DeepSeekModel
 from mcp_orchestrator.agents.http import ProviderHttp, Timeouts
 from mcp_orchestrator.agents.ledgered import LedgeredModel
@@ -29,7 +31,10 @@ __all__ = [
     "DEEPSEEK_FLASH",
     "EFFORTS",
     "Allowance",
+    "AnswerCache",
     "BudgetRules",
+    "CacheSettings",
+    "CachedModel",
     "Citation",
     "DeepSeekModel",
     "LedgeredModel",
