@@ -108,7 +108,8 @@ TAMPERINGS = {
     "reordered": "UPDATE saga_audit_logs SET sequence = CASE sequence WHEN 3 THEN 9 "
     "WHEN 4 THEN 3 ELSE sequence END WHERE saga_id = '{0}'",
     "inserted": "INSERT INTO saga_audit_logs (saga_id, sequence, event_type, event_data, "
-    "timestamp, saga_state_before, saga_state_after, retry_count, runner_id, epoch, hash) SELECT saga_id, 7, "
+    "timestamp, saga_state_before, saga_state_after, retry_count, runner_id, epoch, hash) "
+    "SELECT saga_id, 7, "
     "event_type, event_data, timestamp, saga_state_before, saga_state_after, retry_count, "
     "runner_id, epoch, hash FROM saga_audit_logs WHERE saga_id = '{0}' AND sequence = 6",
     "backdated": "UPDATE saga_audit_logs SET duration_ms = 0.5 "
