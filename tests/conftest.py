@@ -82,3 +82,4 @@ async def database(database_url: str) -> AsyncIterator[Database]:
 
 sandbox = sandbox_fixtures.sandbox
 bubblewrap = sandbox_fixtures.bubblewrap
+docker_server = sandbox_fixtures.docker_server

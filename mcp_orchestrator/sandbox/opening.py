@@ -5,6 +5,7 @@ from typing import Literal
 from mcp_orchestrator.clock import Clock
 from mcp_orchestrator.errors import SandboxUnavailableError
 from mcp_orchestrator.sandbox.bubblewrap.backend import BubblewrapBackend
+from mcp_orchestrator.sandbox.docker.backend import DockerBackend
 from mcp_orchestrator.sandbox.policy import RiskPolicy
 from mcp_orchestrator.sandbox.port import Backend
 from mcp_orchestrator.sandbox.sandbox import Sandbox
@@ -51,7 +52,17 @@ async def open_sandbox(
 
 
 async def _open_backend(choice: BackendChoice, docker_host: str | None, image: str) -> Backend:
-    if choice in {"bubblewrap", "auto"}:
+    if choice == "bubblewrap":
         return await BubblewrapBackend.open()
-    where = docker_host or "the usual engine"
-    raise SandboxUnavailableError(f"Docker ({where}, image {image}) cannot be used yet.")
+    if choice == "docker":
+        return await DockerBackend.open(docker_host, image)
+    try:
+        return await DockerBackend.open(docker_host, image)
+    except SandboxUnavailableError as without_docker:
+        try:
+            return await BubblewrapBackend.open()
+        except SandboxUnavailableError as without_bubblewrap:
+            raise SandboxUnavailableError(
+                f"{without_docker.message} {without_bubblewrap.message}",
+                remedy=f"{without_docker.remedy} Or: {without_bubblewrap.remedy}",
+            ) from without_bubblewrap

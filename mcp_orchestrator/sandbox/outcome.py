@@ -24,6 +24,9 @@ class GuestOutcome(BaseModel):
         largest_process_bytes: the most memory that one process held.
         disk_free_bytes: what was left where it could write.
         stdout_bytes: all that it wrote to stdout; likewise ``stderr_bytes``.
+        oom_kills: processes killed for memory, where the guest can see its control group.
+        refused_forks: processes refused, likewise.
+        peak_memory_bytes: the most memory of all processes together, likewise.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -37,6 +40,13 @@ class GuestOutcome(BaseModel):
     disk_free_bytes: int
     stdout_bytes: int
     stderr_bytes: int
+    oom_kills: int | None = None
+    refused_forks: int | None = None
+    peak_memory_bytes: int | None = None
+
+    def usage(self) -> Usage:
+        """Return what the guest saw of its own control group."""
+        return Usage(self.oom_kills, self.refused_forks, self.peak_memory_bytes)
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,16 @@ class Usage:
     refused_forks: int | None = None
     peak_memory_bytes: int | None = None
 
+    def or_else(self, other: "Usage") -> "Usage":
+        """Return this, with what it does not know taken from another."""
+        return Usage(
+            self.oom_kills if self.oom_kills is not None else other.oom_kills,
+            self.refused_forks if self.refused_forks is not None else other.refused_forks,
+            self.peak_memory_bytes
+            if self.peak_memory_bytes is not None
+            else other.peak_memory_bytes,
+        )
+
 
 class Worker(Protocol):
     """A guest that waits for its one request."""
@@ -52,8 +62,12 @@ class Worker(Protocol):
         """Return some bytes from the guest; none when it has ended."""
         ...
 
-    async def usage(self) -> Usage:
-        """Return what was seen from outside, after the program has ended."""
+    async def usage(self, *, reported: bool) -> Usage:
+        """Return what was seen from outside, after the program has ended.
+
+        Args:
+            reported: False when the guest ended before it could say how the run went.
+        """
         ...
 
     async def close(self) -> None:

@@ -190,7 +190,9 @@ class Sandbox:
                 clock=self._clock,
                 listener=listener,
             )
-            usage = await worker.usage()
+            usage = await worker.usage(reported=transcript.outcome is not None)
+            if transcript.outcome is not None:
+                usage = usage.or_else(transcript.outcome.usage())
         finally:
             with anyio.CancelScope(shield=True):
                 await worker.close()

@@ -13,15 +13,15 @@ from mcp_orchestrator.sandbox.bubblewrap.control import (
     LauncherControl,
     LifelineMessage,
     Lines,
-    receive,
-    send,
 )
 from mcp_orchestrator.sandbox.bubblewrap.installation import Installation, find_installation
+from mcp_orchestrator.sandbox.bubblewrap.launcher import LONGEST_MESSAGE
 from mcp_orchestrator.sandbox.greeting import Greeting, GuestModules
 from mcp_orchestrator.sandbox.layers import GuestFacts
 from mcp_orchestrator.sandbox.port import Usage
 from mcp_orchestrator.sandbox.request import MEBIBYTE, Limits
 from mcp_orchestrator.sandbox.seccomp import compile_filter, load_policy
+from mcp_orchestrator.sandbox.sockets import receive, send
 
 _START_SECONDS = 10.0
 _PIECE = 262_144
@@ -124,7 +124,7 @@ class StartingBubblewrapWorker:
 
     async def _explain(self) -> SandboxUnavailableError:
         """Say why a sandbox ended before it greeted."""
-        data = await receive(self._lines.lifeline)
+        data = await receive(self._lines.lifeline, LONGEST_MESSAGE)
         message = LifelineMessage.model_validate_json(data) if data else LifelineMessage()
         complaint = message.complaints.strip()[-_LONGEST_COMPLAINT:] or "no reason was given"
         return SandboxUnavailableError(
@@ -201,13 +201,13 @@ class BubblewrapWorker:
         """Return some bytes from the guest; none when it has ended."""
         return await receive(self._lines.channel, _PIECE)
 
-    async def usage(self) -> Usage:
+    async def usage(self, *, reported: bool) -> Usage:  # noqa: ARG002 — it costs little to ask
         """Return what the control group saw."""
         return Usage(**(await self._ask(b'{"usage": true}')).usage)
 
     async def _ask(self, word: bytes) -> LifelineMessage:
         await send(self._lines.lifeline, word)
-        data = await receive(self._lines.lifeline)
+        data = await receive(self._lines.lifeline, LONGEST_MESSAGE)
         return LifelineMessage.model_validate_json(data) if data else LifelineMessage()
 
     async def close(self) -> None:

@@ -18,6 +18,7 @@ from mcp_orchestrator.sandbox import greeting
 from mcp_orchestrator.sandbox.bubblewrap.command import INNER_USER
 from mcp_orchestrator.sandbox.bubblewrap.installation import Installation
 from mcp_orchestrator.sandbox.bubblewrap.launcher import LONGEST_MESSAGE
+from mcp_orchestrator.sandbox.sockets import receive
 
 _START_SECONDS = 10.0
 #: Imports the launcher without the packages around it, which would take time and memory.
@@ -85,7 +86,7 @@ class LauncherControl:
         control = self._spawn()
         try:
             with anyio.fail_after(_START_SECONDS):
-                message = await receive(control)
+                message = await receive(control, LONGEST_MESSAGE)
         except TimeoutError as error:
             raise SandboxUnavailableError("The sandbox launcher did not start.") from error
         reply = (
@@ -162,26 +163,3 @@ class LauncherControl:
         if process is not None:
             with anyio.CancelScope(shield=True):
                 await to_thread.run_sync(process.wait)
-
-
-async def receive(connection: socket.socket, size: int = LONGEST_MESSAGE) -> bytes:
-    """Return what has come on a non-blocking socket; nothing when the other end is gone."""
-    while True:
-        try:
-            return connection.recv(size)
-        except BlockingIOError:
-            await anyio.wait_readable(connection)
-        except ConnectionError:
-            return b""
-
-
-async def send(connection: socket.socket, data: bytes) -> None:
-    """Send everything on a non-blocking socket; silently nothing when the other end is gone."""
-    left = memoryview(data)
-    while left:
-        try:
-            left = left[connection.send(left) :]
-        except BlockingIOError:
-            await anyio.wait_writable(connection)
-        except ConnectionError:
-            return

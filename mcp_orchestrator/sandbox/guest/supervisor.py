@@ -164,6 +164,7 @@ class Run:
             "disk_free_bytes": min(_free_space("/box"), _free_space("/tmp")),
             "stdout_bytes": self._captures[frames.STDOUT].total,
             "stderr_bytes": self._captures[frames.STDERR].total,
+            **walls.usage(),
         }
 
     def _reap(self) -> None:
