@@ -1,7 +1,7 @@
 """Writes of concurrent callers travel together: one round trip for whatever is waiting.
 
-The first caller becomes the leader and flushes at once, so a lone caller pays nothing; callers
-that arrive during the flush wait, and one of them leads the next.
+The first caller becomes the leader and flushes in the same moment, so a lone caller pays next to
+nothing; callers that arrive during the flush wait, and one of them leads the next.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 import anyio
+from anyio.lowlevel import checkpoint
 
 Item = TypeVar("Item")
 Outcome = TypeVar("Outcome")
@@ -57,6 +58,7 @@ class Coalescer(Generic[Item, Outcome]):
             else:
                 self._leading = entry.leads = True
             if entry.leads:
+                await checkpoint()  # those who are ready in the same moment travel along
                 await self._lead()
         if entry.error is not None:
             raise entry.error

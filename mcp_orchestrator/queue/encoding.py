@@ -11,6 +11,7 @@ from pydantic import JsonValue
 from mcp_orchestrator.errors import InvalidInputError, LimitExceededError
 from mcp_orchestrator.queue.task import EventKind, TaskEvent, TaskProgress
 
+_encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -50,7 +51,7 @@ def encode_json(value: object, *, what: str, limit: int) -> str:
         LimitExceededError: it is too long.
     """
     try:
-        text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        text = _encoder.encode(value)
         size = len(text) if text.isascii() else len(text.encode())
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidInputError(

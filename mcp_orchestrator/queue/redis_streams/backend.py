@@ -34,7 +34,7 @@ from mcp_orchestrator.queue.redis_streams.hashes import (
     task_from_hash,
 )
 from mcp_orchestrator.queue.redis_streams.renewing import RedisRenewer
-from mcp_orchestrator.queue.task import Task, TaskEvent, TaskProgress
+from mcp_orchestrator.queue.task import Task, TaskEvent, TaskProgress, TaskStatus
 
 #: Tasks in one call of ``add.lua``, which keeps Redis busy for some 10 µs each.
 _LARGEST_ADD = 5000
@@ -64,6 +64,9 @@ class RedisBackend:
         self._more = False
         self._settling = Coalescer[Settlement, StaleLeaseError | None](
             self._settle_group, largest_group=config.batch_size
+        )
+        self._completing = Coalescer[Settlement, StaleLeaseError | None](
+            self._complete_group, largest_group=config.batch_size
         )
         self._adding = Coalescer[Sequence[Task], list[Task]](self._add_group, largest_group=100)
 
@@ -124,7 +127,8 @@ class RedisBackend:
 
     async def settle(self, settlement: Settlement) -> None:
         """Record how a delivery ended."""
-        await self._settling.submit(settlement)
+        completed = settlement.status is TaskStatus.COMPLETED
+        await (self._completing if completed else self._settling).submit(settlement)
 
     async def record_progress(self, lease: Lease, progress: TaskProgress) -> None:
         """Keep what the handler said last."""
@@ -232,7 +236,18 @@ class RedisBackend:
                 "" if one.event is None else compact(encode_event(one.event)),
                 int(one.counts),
             ]
-        outcomes: list[int] = await self._connection.script("settle", arguments)
+        return await self._refusals("settle", arguments, group)
+
+    async def _complete_group(self, group: Sequence[Settlement]) -> list[StaleLeaseError | None]:
+        arguments: list[str | int] = [to_micros(group[0].at), to_micros(group[0].expires_at)]
+        for one in group:
+            arguments += [one.lease.task_id, one.lease.epoch, one.result or "null"]
+        return await self._refusals("complete", arguments, group)
+
+    async def _refusals(
+        self, script: str, arguments: Sequence[str | int], group: Sequence[Settlement]
+    ) -> list[StaleLeaseError | None]:
+        outcomes: list[int] = await self._connection.script(script, arguments)
         return [
             None if outcome else stale_lease(one.lease)
             for one, outcome in zip(group, outcomes, strict=True)

@@ -5,7 +5,6 @@ What never changes is one JSON text (``spec``); the rest are fields that scripts
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 from mcp_orchestrator.queue.encoding import (
@@ -20,13 +19,15 @@ from mcp_orchestrator.queue.lease import Delivery, Lease
 from mcp_orchestrator.queue.port import TakeRequest, WorkerInfo
 from mcp_orchestrator.queue.task import Task, TaskPriority, TaskStatus
 
+_encoder = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+
 
 def compact(value: object) -> str:
     """Return JSON text without spaces."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return _encoder.encode(value)
 
 
-def add_arguments(task: Task) -> list[str | int]:
+def add_arguments(task: Task) -> tuple[str, str]:
     """Return what ``add.lua`` needs of a task."""
     spec = {
         "id": task.task_id,
@@ -40,20 +41,22 @@ def add_arguments(task: Task) -> list[str | int]:
         "created": to_micros(task.created_at),
         "preemptible": task.preemptible,
     }
-    return [
+    fields = [
         task.task_id,
         task.task_type,
-        int(task.priority),
-        to_micros(task.available_at),
-        1 if task.status is TaskStatus.SCHEDULED else 0,
+        str(int(task.priority)),
+        str(to_micros(task.available_at)),
+        "1" if task.status is TaskStatus.SCHEDULED else "0",
         unique_key(task.owner, task.idempotency_key) or "",
-        task.max_retries,
+        str(task.max_retries),
         compact(task.owner),
-        compact(spec),
     ]
+    return compact(spec), compact(fields)
 
 
-def _task_from_spec(spec: dict[str, Any], status: TaskStatus, attempt: int, due: int) -> Task:
+def _task_from_spec(
+    spec: dict[str, Any], status: TaskStatus, attempt: int, due: int, **rest: Any
+) -> Task:
     return Task(
         task_id=spec["id"],
         task_type=spec["type"],
@@ -68,6 +71,7 @@ def _task_from_spec(spec: dict[str, Any], status: TaskStatus, attempt: int, due:
         created_at=from_micros(spec["created"]),
         available_at=from_micros(due),
         preemptible=spec["preemptible"],
+        **rest,
     )
 
 
@@ -76,9 +80,11 @@ def deliveries(text: str, request: TakeRequest) -> list[Delivery]:
     given: list[dict[str, Any]] = json.loads(text)
     found: list[Delivery] = []
     for one in given:
-        task = _task_from_spec(one["spec"], TaskStatus.PROCESSING, one["attempt"], one["due"])
-        task = replace(
-            task,
+        task = _task_from_spec(
+            one["spec"],
+            TaskStatus.PROCESSING,
+            one["attempt"],
+            one["due"],
             started_at=request.now,
             worker_id=request.worker_id,
             error=one["error"],
@@ -91,16 +97,13 @@ def deliveries(text: str, request: TakeRequest) -> list[Delivery]:
 
 def task_from_hash(fields: dict[str, str]) -> Task:
     """Return the task of a whole hash."""
-    task = _task_from_spec(
+    progress = decode_json(fields.get("progress"))
+    history: Any = decode_json(fields.get("history"))
+    return _task_from_spec(
         json.loads(fields["spec"]),
         TaskStatus(fields["status"]),
         int(fields["attempt"]),
         int(fields["due"]),
-    )
-    progress = decode_json(fields.get("progress"))
-    history: Any = decode_json(fields.get("history"))
-    return replace(
-        task,
         started_at=from_micros(int(fields["started"])) if "started" in fields else None,
         finished_at=from_micros(int(fields["finished"])) if "finished" in fields else None,
         result=decode_json(fields.get("result")),

@@ -109,9 +109,9 @@ class SqlBackend:
         with anyio.move_on_after(timeout):
             while True:
                 added = self._work_added
-                question = may_have_work(self._queue, request, self._clock.now())
+                now = self._clock.now()
                 async with self._database.read() as connection:
-                    if await connection.scalar(question):
+                    if await may_have_work(connection, self._queue, request, now):
                         return
                 with anyio.move_on_after(self._config.poll_seconds):
                     await added.wait()

@@ -1,14 +1,27 @@
 """Handing out: which waiting tasks go to a worker, in one transaction.
 
 Each statement locks what it changes and skips what another transaction has locked (PostgreSQL),
-or runs under the one write lock (SQLite), so two workers never take the same task.
+or runs under the one write lock (SQLite), so two workers never take the same task. Statements are
+built once for each set of types, because building costs more than running.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, RowMapping, Select, String, cast, exists, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    RowMapping,
+    Select,
+    String,
+    bindparam,
+    cast,
+    exists,
+    select,
+    union_all,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mcp_orchestrator.queue.encoding import encode_event
@@ -16,136 +29,187 @@ from mcp_orchestrator.queue.lease import Delivery, Lease
 from mcp_orchestrator.queue.port import TakeRequest
 from mcp_orchestrator.queue.sql.rows import task_from_row
 from mcp_orchestrator.queue.task import BY_URGENCY, EventKind, TaskEvent, TaskStatus
+from mcp_orchestrator.store.columns import UtcDateTime
 from mcp_orchestrator.store.schema.tasks import task_pauses, tasks
 
 #: How many lost or due tasks one call brings back; the rest follow with the next.
 _SWEEP = 200
+
+_QUEUE = tasks.c.queue == bindparam("b_queue")
+_NOW = bindparam("b_now", type_=UtcDateTime())
+_IS_DUE = (_QUEUE, tasks.c.status == TaskStatus.SCHEDULED.value, tasks.c.available_at <= _NOW)
+_IS_LOST = (_QUEUE, tasks.c.lease_until <= _NOW)
+_OVERDUE = select(exists().where(*_IS_DUE).label("due"), exists().where(*_IS_LOST).label("lost"))
+_LOST = (
+    select(tasks)
+    .where(*_IS_LOST)
+    .order_by(tasks.c.lease_until)
+    .limit(_SWEEP)
+    .with_for_update(skip_locked=True)
+)
+_due = (
+    select(tasks.c.sequence)
+    .where(*_IS_DUE)
+    .order_by(tasks.c.available_at)
+    .limit(_SWEEP)
+    .with_for_update(skip_locked=True)
+    .cte("due")
+)
+_PROMOTE = (
+    update(tasks)
+    .where(tasks.c.sequence.in_(select(_due.c.sequence)))
+    .values(status=TaskStatus.PENDING.value)
+)
 
 
 async def take(
     connection: AsyncConnection, queue: str, request: TakeRequest, dead_retention: float
 ) -> list[Delivery]:
     """Lease ready tasks: the fair share first, then strictly by priority and age."""
-    await _promote_due(connection, queue, request.now)
-    await _recover_lost(connection, queue, request.now, dead_retention)
+    await _bring_back(connection, queue, request.now, dead_retention)
+    types = _key(request.task_types)
     rows: list[RowMapping] = []
-    for _ in range(request.fair_slots):
-        rows += await _lease(
-            connection, request, await _oldest_of_lower(connection, queue, request)
-        )
-    ready = (
-        select(tasks.c.sequence)
-        .where(*_ready(queue, request.task_types))
-        .order_by(tasks.c.priority.desc(), tasks.c.available_at, tasks.c.sequence)
-        .limit(request.count - len(rows))
-    )
-    rows += await _lease(connection, request, ready)
+    if request.fair_slots:
+        share = {"b_queue": queue, "b_count": request.fair_slots}
+        chosen = list(await connection.scalars(_oldest_of_lower(types), share))
+        if chosen:
+            rows += await _lease(connection, queue, request, _among(), {"b_chosen": chosen})
+    if len(rows) < request.count:
+        room = {"b_count": request.count - len(rows)}
+        rows += await _lease(connection, queue, request, _most_urgent(types), room)
     rows.sort(key=lambda row: (-row["priority"], row["available_at"], row["sequence"]))
     return [Delivery(Lease(row["task_id"], row["epoch"]), task_from_row(row)) for row in rows]
 
 
-def may_have_work(queue: str, request: TakeRequest, now: datetime) -> Select[Any]:
-    """Return a cheap question: would ``take`` find, promote or recover anything?"""
-    due = [tasks.c.queue == queue, tasks.c.status == TaskStatus.SCHEDULED]
-    return select(
-        or_(
-            exists().where(*_ready(queue, request.task_types)),
-            exists().where(*due, tasks.c.available_at <= now),
-            exists().where(tasks.c.queue == queue, tasks.c.lease_until <= now),
-        )
-    )
+async def may_have_work(
+    connection: AsyncConnection, queue: str, request: TakeRequest, now: datetime
+) -> bool:
+    """Answer cheaply: would ``take`` find, promote or recover anything?"""
+    question = _question(_key(request.task_types))
+    row = (await connection.execute(question, {"b_queue": queue, "b_now": now})).one()
+    return any(row)
 
 
-def _ready(queue: str, task_types: "Sequence[str] | Any") -> list[ColumnElement[bool]]:
-    paused = select(task_pauses.c.name).where(task_pauses.c.queue == queue)
+def _key(task_types: Collection[str] | None) -> tuple[str, ...] | None:
+    return None if task_types is None else tuple(sorted(task_types))
+
+
+def _ready(types: tuple[str, ...] | None) -> Sequence[ColumnElement[bool]]:
+    paused = select(task_pauses.c.name).where(task_pauses.c.queue == bindparam("b_queue"))
     conditions = [
-        tasks.c.queue == queue,
-        tasks.c.status == TaskStatus.PENDING,
+        _QUEUE,
+        tasks.c.status == TaskStatus.PENDING.value,
         tasks.c.task_type.not_in(paused.where(task_pauses.c.kind == "type")),
         cast(tasks.c.priority, String).not_in(paused.where(task_pauses.c.kind == "priority")),
     ]
-    if task_types is not None:
-        conditions.append(tasks.c.task_type.in_(sorted(task_types)))
-    return conditions
+    return conditions if types is None else [*conditions, tasks.c.task_type.in_(types)]
 
 
-async def _oldest_of_lower(
-    connection: AsyncConnection, queue: str, request: TakeRequest
-) -> Select[Any]:
-    """Choose the longest waiting task below the most urgent priority that has any."""
-    heads: list[RowMapping] = []
-    for priority in BY_URGENCY:
-        head = (
-            select(tasks.c.sequence, tasks.c.available_at)
-            .where(*_ready(queue, request.task_types), tasks.c.priority == int(priority))
-            .order_by(tasks.c.available_at, tasks.c.sequence)
-            .limit(1)
-        )
-        heads += (await connection.execute(head)).mappings()
-    oldest = min(heads[1:], key=lambda row: (row["available_at"], row["sequence"]), default=None)
-    wanted = -1 if oldest is None else oldest["sequence"]
-    return select(tasks.c.sequence).where(
-        tasks.c.sequence == wanted, tasks.c.status == TaskStatus.PENDING
+@lru_cache(maxsize=64)
+def _question(types: tuple[str, ...] | None) -> Any:
+    return select(
+        exists().where(*_ready(types)).label("ready"),
+        exists().where(*_IS_DUE).label("due"),
+        exists().where(*_IS_LOST).label("lost"),
     )
 
 
-async def _lease(
-    connection: AsyncConnection, request: TakeRequest, chosen: Select[Any]
-) -> list[RowMapping]:
+@lru_cache(maxsize=64)
+def _most_urgent(types: tuple[str, ...] | None) -> Any:
+    chosen = (
+        select(tasks.c.sequence)
+        .where(*_ready(types))
+        .order_by(tasks.c.priority.desc(), tasks.c.available_at, tasks.c.sequence)
+        .limit(bindparam("b_count"))
+    )
+    return _leasing(chosen)
+
+
+@lru_cache(maxsize=1)
+def _among() -> Any:
+    chosen = select(tasks.c.sequence).where(
+        tasks.c.sequence.in_(bindparam("b_chosen", expanding=True)),
+        tasks.c.status == TaskStatus.PENDING.value,
+    )
+    return _leasing(chosen)
+
+
+@lru_cache(maxsize=64)
+def _oldest_of_lower(types: tuple[str, ...] | None) -> Select[Any]:
+    """Choose the longest waiting tasks below the most urgent priority that has any."""
+    highest = (
+        select(tasks.c.priority)
+        .where(*_ready(types))
+        .order_by(tasks.c.priority.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+    heads = [
+        select(
+            select(tasks.c.sequence, tasks.c.available_at)
+            .where(*_ready(types), tasks.c.priority == int(priority), highest > int(priority))
+            .order_by(tasks.c.available_at, tasks.c.sequence)
+            .limit(bindparam("b_count"))
+            .subquery()
+        )
+        for priority in BY_URGENCY[1:]
+    ]
+    waiting = union_all(*heads).subquery()
+    return (
+        select(waiting.c.sequence)
+        .order_by(waiting.c.available_at, waiting.c.sequence)
+        .limit(bindparam("b_count"))
+    )
+
+
+def _leasing(chosen: Select[Any]) -> Any:
     locked = chosen.with_for_update(skip_locked=True).cte("chosen")
-    statement = (
+    return (
         update(tasks)
         .where(tasks.c.sequence.in_(select(locked.c.sequence)))
         .values(
             status=TaskStatus.PROCESSING.value,
             attempt=tasks.c.attempt + 1,
             epoch=tasks.c.epoch + 1,
-            worker_id=request.worker_id,
-            started_at=request.now,
-            lease_until=request.lease_until,
+            worker_id=bindparam("b_worker_id"),
+            started_at=_NOW,
+            lease_until=bindparam("b_lease_until", type_=UtcDateTime()),
         )
         .returning(tasks)
     )
-    return list((await connection.execute(statement)).mappings())
 
 
-async def _promote_due(connection: AsyncConnection, queue: str, now: datetime) -> None:
-    due = (
-        select(tasks.c.sequence)
-        .where(
-            tasks.c.queue == queue,
-            tasks.c.status == TaskStatus.SCHEDULED,
-            tasks.c.available_at <= now,
-        )
-        .order_by(tasks.c.available_at)
-        .limit(_SWEEP)
-        .with_for_update(skip_locked=True)
-        .cte("due")
-    )
-    await connection.execute(
-        update(tasks)
-        .where(tasks.c.sequence.in_(select(due.c.sequence)))
-        .values(status=TaskStatus.PENDING.value)
-    )
+async def _lease(
+    connection: AsyncConnection,
+    queue: str,
+    request: TakeRequest,
+    statement: Any,
+    parameters: dict[str, Any],
+) -> list[RowMapping]:
+    values = parameters | {
+        "b_queue": queue,
+        "b_now": request.now,
+        "b_worker_id": request.worker_id,
+        "b_lease_until": request.lease_until,
+    }
+    return list((await connection.execute(statement, values)).mappings())
 
 
-async def _recover_lost(
+async def _bring_back(
     connection: AsyncConnection, queue: str, now: datetime, dead_retention: float
 ) -> None:
-    """Put back what workers held that have not renewed their leases."""
-    lost = (
-        select(tasks)
-        .where(tasks.c.queue == queue, tasks.c.lease_until <= now)
-        .order_by(tasks.c.lease_until)
-        .limit(_SWEEP)
-        .with_for_update(skip_locked=True)
-    )
-    for row in (await connection.execute(lost)).mappings().all():
-        await connection.execute(
-            update(tasks)
-            .where(tasks.c.sequence == row["sequence"])
-            .values(**_after_loss(row, now, dead_retention))
-        )
+    """Promote what is due, and put back what workers held that do not renew their leases."""
+    parameters = {"b_queue": queue, "b_now": now}
+    overdue = (await connection.execute(_OVERDUE, parameters)).mappings().one()
+    if overdue["due"]:
+        await connection.execute(_PROMOTE, parameters)
+    if overdue["lost"]:
+        for row in (await connection.execute(_LOST, parameters)).mappings().all():
+            await connection.execute(
+                update(tasks)
+                .where(tasks.c.sequence == row["sequence"])
+                .values(**_after_loss(row, now, dead_retention))
+            )
 
 
 def _after_loss(row: RowMapping, now: datetime, dead_retention: float) -> dict[str, Any]:

@@ -1,4 +1,4 @@
--- Record how deliveries ended. ARGV: now, then for each
+-- Record how deliveries ended, in whatever way. ARGV: now, then for each
 -- id, epoch, status, when to forget it, result, error, due, event, '1' if the attempt counts.
 -- Returns for each 1, or 0 when its holder is late. What is already so under the same lease is
 -- accepted, so that a caller whose connection broke may say it again.
