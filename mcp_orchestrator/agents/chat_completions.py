@@ -98,8 +98,10 @@ class ChatPiece(Wire):
 class ChatAnswer:
     """Gathers the pieces of one answer."""
 
-    text: str = ""
-    reasoning: str = ""
+    text_parts: list[str] = field(default_factory=list[str])
+    reasoning_parts: list[str] = field(default_factory=list[str])
+    text_length: int = 0
+    reasoning_length: int = 0
     finish_reason: str = ""
     request_id: str | None = None
     model: str | None = None
@@ -117,19 +119,24 @@ class ChatAnswer:
             self.citations = tuple(Citation(url, url) for url in piece.citations)
         for choice in piece.choices[:1]:
             said = choice.delta or choice.message or _Text()
-            self.text += said.content or choice.text or ""
-            self.reasoning += said.reasoning_content or said.reasoning or ""
+            text = said.content or choice.text or ""
+            thought = said.reasoning_content or said.reasoning or ""
+            self.text_parts.append(text)
+            self.reasoning_parts.append(thought)
+            self.text_length += len(text)
+            self.reasoning_length += len(thought)
             self.finish_reason = choice.finish_reason or self.finish_reason
 
     def reply(
         self, *, provider: str, model: str, latency_seconds: float, prices: Prices | None
     ) -> ModelReply:
         """Return the finished answer; a leading ``<think>`` block counts as reasoning."""
-        thought = _THOUGHT.match(self.text)
-        text = self.text[thought.end() :] if thought else self.text
+        text, reasoning = "".join(self.text_parts), "".join(self.reasoning_parts)
+        thought = _THOUGHT.match(text)
+        text = text[thought.end() :] if thought else text
         return ModelReply(
             text=text,
-            reasoning=self.reasoning or (thought.group(1).strip() if thought else ""),
+            reasoning=reasoning or (thought.group(1).strip() if thought else ""),
             citations=self.citations,
             usage=read_usage(self.usage, prices),
             provider=provider,
@@ -242,9 +249,9 @@ def _finished(answer: ChatAnswer, account: Account) -> ChatAnswer:
 
 
 def _in_words(provider: str, answer: ChatAnswer) -> str:
-    if not answer.text:
-        return f"{provider} is thinking: {len(answer.reasoning):,} characters so far"
-    return f"{provider} is writing: {len(answer.text):,} characters so far"
+    if not answer.text_length:
+        return f"{provider} is thinking: {answer.reasoning_length:,} characters so far"
+    return f"{provider} is writing: {answer.text_length:,} characters so far"
 
 
 def messages_json(request: ModelRequest) -> list[JsonObject]:

@@ -74,7 +74,20 @@ def parse_padded_json(text: str) -> JsonObject | None:
         raise ValueError("nested too deeply") from error
     if not isinstance(value, dict):
         raise ValueError("not a JSON object")  # noqa: TRY004 - one error for every bad body
-    return cast("JsonObject", value)
+    found = cast("JsonObject", value)
+    return cast("JsonObject", _storable(found)) if "\\u" in body else found
+
+
+def _storable(value: object) -> object:
+    """Take out what no database stores as text: NUL characters and halves of surrogate pairs."""
+    if isinstance(value, str):
+        return value.replace("\0", "").encode(errors="replace").decode()
+    if isinstance(value, dict):
+        pairs = cast("dict[str, object]", value).items()
+        return {str(_storable(key)): _storable(item) for key, item in pairs}
+    if isinstance(value, list):
+        return [_storable(item) for item in cast("list[object]", value)]
+    return value
 
 
 def error_text(body: str) -> str:

@@ -24,6 +24,7 @@ from mcp_orchestrator.agents.failures import (
     parse_padded_json,
     unusable_answer,
 )
+from mcp_orchestrator.agents.grace import with_grace
 from mcp_orchestrator.agents.limits import CallLimits, Unlimited
 from mcp_orchestrator.agents.redaction import redact
 from mcp_orchestrator.agents.retries import RetryPolicy, retry_after
@@ -40,6 +41,8 @@ Consumer = Callable[[AsyncIterator[JsonObject]], Awaitable[T]]
 
 LARGEST_BODY = 32 * 1024 * 1024
 _END_OF_STREAM = "[DONE]"
+#: Seconds that a request which starts a remote job may still take when we are cancelled.
+_GRACE = 2.0
 
 
 @dataclass(frozen=True)
@@ -129,16 +132,21 @@ class ProviderHttp:
             await self._client.aclose()
 
     async def get(self, path: str) -> JsonObject:
-        """GET a JSON object.
+        """GET a JSON object. Looking costs nothing, so limits do not hold it back.
 
         Raises:
             ProviderRejectedError: 4xx but 429; the same request will be refused again.
             ProviderUnavailableError: 429, 5xx, connection or time-out, after the retries.
         """
-        return await self._until_answered(lambda: self._whole("GET", path, None))
+        return await self._until_answered(lambda: self._whole("GET", path, None), urgent=True)
 
     async def post(
-        self, path: str, body: JsonObject, *, on_answer: Callable[[JsonObject], None] | None = None
+        self,
+        path: str,
+        body: JsonObject,
+        *,
+        on_answer: Callable[[JsonObject], None] | None = None,
+        urgent: bool = False,
     ) -> JsonObject:
         """POST a JSON object and return the one that is answered.
 
@@ -146,8 +154,8 @@ class ProviderHttp:
             path: below the base URL, with a leading slash.
             body: what to send.
             on_answer: told of the answer even if we are being cancelled, so that the id of a
-                remote job is never lost. A cancel then waits for an attempt that is under way,
-                which the time-outs bound.
+                remote job is not lost: a cancel gives an attempt that is under way a moment.
+            urgent: not held back by limits, for what stops work instead of starting it.
 
         Raises:
             ProviderRejectedError: 4xx but 429; the same request will be refused again.
@@ -155,12 +163,13 @@ class ProviderHttp:
         """
 
         async def attempt() -> JsonObject:
-            answer = await self._whole("POST", path, body)
-            if on_answer is not None:
-                on_answer(answer)
+            if on_answer is None:
+                return await self._whole("POST", path, body)
+            answer = await with_grace(lambda: self._whole("POST", path, body), _GRACE)
+            on_answer(answer)
             return answer
 
-        return await self._until_answered(attempt, uninterrupted=on_answer is not None)
+        return await self._until_answered(attempt, urgent=urgent)
 
     async def stream(self, path: str, body: JsonObject, consume: Consumer[T]) -> T:
         """POST a JSON object and hand the events of the answer to a consumer.
@@ -182,12 +191,13 @@ class ProviderHttp:
         return await self._until_answered(attempt)
 
     async def _until_answered(
-        self, attempt: Callable[[], Awaitable[T]], *, uninterrupted: bool = False
+        self, attempt: Callable[[], Awaitable[T]], *, urgent: bool = False
     ) -> T:
+        limits = Unlimited() if urgent else self._limits
         failures, throttles, waited = 0, 0, 0.0
         while True:
             try:
-                return await self._one_attempt(attempt, uninterrupted=uninterrupted)
+                return await self._one_attempt(attempt, limits)
             except FailedAttempt as failed:
                 throttles += failed.throttled
                 failures += not failed.throttled
@@ -200,19 +210,19 @@ class ProviderHttp:
             await self._clock.sleep(wait)
             waited += wait
 
-    async def _one_attempt(self, attempt: Callable[[], Awaitable[T]], *, uninterrupted: bool) -> T:
+    async def _one_attempt(self, attempt: Callable[[], Awaitable[T]], limits: CallLimits) -> T:
         self._require_key()
-        async with self._limits.slot():
+        async with limits.slot():
             self._admit()
             try:
-                answer = await self._without_httpx(attempt, shield=uninterrupted)
+                answer = await self._without_httpx(attempt)
             except FailedAttempt as failed:
                 if failed.is_fault:
                     self._breaker.failed(self._clock.monotonic())
                 else:
                     self._breaker.succeeded()
                 if failed.throttled:
-                    await self._limits.throttled(failed.retry_after)
+                    await limits.throttled(failed.retry_after)
                 raise
             except BaseException:
                 self._breaker.abandoned()
@@ -220,11 +230,11 @@ class ProviderHttp:
             self._breaker.succeeded()
             return answer
 
-    async def _without_httpx(self, attempt: Callable[[], Awaitable[T]], *, shield: bool) -> T:
+    async def _without_httpx(self, attempt: Callable[[], Awaitable[T]]) -> T:
         """Run an attempt; every fault of the connection becomes a FailedAttempt."""
         account, limits = self.account, self._timeouts
         try:
-            with anyio.fail_after(limits.whole, shield=shield):
+            with anyio.fail_after(limits.whole):
                 return await attempt()
         except TimeoutError as error:
             what = f"did not finish within {limits.whole:g} s"
@@ -272,8 +282,7 @@ class ProviderHttp:
         async for piece in response.aiter_bytes():
             received += piece
             if len(received) > LARGEST_BODY:
-                what = f"more than {LARGEST_BODY} bytes"
-                raise unusable_answer(self.account, what, may_retry=False)
+                raise self._too_long()
         return received.decode(errors="replace")
 
     async def _events(self, response: httpx.Response) -> AsyncGenerator[JsonObject]:
@@ -284,7 +293,11 @@ class ProviderHttp:
                 raise unusable_answer(self.account, "nothing but padding", may_retry=True)
             yield found
             return
+        received = 0
         async for line in response.aiter_lines():
+            received += len(line)
+            if received > LARGEST_BODY:
+                raise self._too_long()
             name, _, data = line.partition(":")
             if name != "data":
                 continue  # padding, comments, event names
@@ -293,6 +306,10 @@ class ProviderHttp:
             event = _event(data.strip(), self.account)
             if event is not None:
                 yield event
+
+    def _too_long(self) -> FailedAttempt:
+        what = f"more than {LARGEST_BODY} bytes"
+        return unusable_answer(self.account, what, may_retry=False)
 
     def _headers(self) -> dict[str, str]:
         secret = self._secret()

@@ -47,7 +47,7 @@ _SONAR: Final = {
 #: Efforts whose runs take minutes; a connection held open that long is likely to be cut.
 _LONG: Final = ("high", "xhigh")
 #: Seconds within which ``/cancel`` has to be answered; the caller is waiting to go.
-_CANCEL_PATIENCE = 5.0
+_CANCEL_PATIENCE = 3.0
 _PROBE = "/v1/responses/resp_mcp_orchestrator_probe"
 
 
@@ -195,7 +195,7 @@ class PerplexityModel:
         """Stop a run at the vendor's, whatever happens to us; failing to is not our caller's."""
         with anyio.move_on_after(_CANCEL_PATIENCE, shield=True):
             try:
-                await self._http.post(f"/v1/responses/{run_id}/cancel", {})
+                await self._http.post(f"/v1/responses/{run_id}/cancel", {}, urgent=True)
             except (ProviderError, FailedAttempt):
                 return
 

@@ -283,7 +283,7 @@ def _open() -> ColumnElement[bool]:
 
 def _subject(request: ModelRequest) -> str:
     if request.purpose:
-        return request.purpose[:160]
+        return request.purpose
     words = json.dumps(request.to_json(), sort_keys=True)
     return hashlib.sha256(words.encode()).hexdigest()
 

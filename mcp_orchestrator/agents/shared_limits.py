@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import anyio
-from sqlalchemy import Update, case, delete, func, insert, select, update
+from sqlalchemy import Update, and_, case, delete, func, insert, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -144,9 +144,8 @@ class SharedLimits:
         state = await self._locked(connection, now)
         if state.pause_after(now) > 0:
             return state.pause_after(now)
-        mine = slots.c.provider == self._provider
-        await connection.execute(delete(slots).where(mine, slots.c.expires_at <= now))
-        held = await connection.scalar(select(func.count()).select_from(slots).where(mine)) or 0
+        live = and_(slots.c.provider == self._provider, slots.c.expires_at > now)
+        held = await connection.scalar(select(func.count()).select_from(slots).where(live)) or 0
         if held >= int(min(state.allowed, settings.concurrency)):
             return settings.poll
         if settings.per_minute is not None:
@@ -173,15 +172,21 @@ class SharedLimits:
 
     async def _locked(self, connection: AsyncConnection, now: datetime) -> _State:
         """Return the provider's row, made if need be, and nobody else's until we commit."""
+        statement = select(limits).where(limits.c.provider == self._provider).with_for_update()
+        row = (await connection.execute(statement)).first()
+        if row is None:
+            await self._begin(connection, now)
+            row = (await connection.execute(statement)).one()
+        return _State(row.allowed, row.bucket, row.refilled_at, row.paused_until)
+
+    async def _begin(self, connection: AsyncConnection, now: datetime) -> None:
+        """Make the provider's row, unless another process has just made it."""
         dialect = sqlite if self._database.is_sqlite else postgresql
         first = {
             "provider": self._provider, "allowed": float(self._settings.concurrency),
             "bucket": self._burst, "refilled_at": now,
         }  # fmt: skip
         await connection.execute(dialect.insert(limits).values(first).on_conflict_do_nothing())
-        statement = select(limits).where(limits.c.provider == self._provider).with_for_update()
-        row = (await connection.execute(statement)).one()
-        return _State(row.allowed, row.bucket, row.refilled_at, row.paused_until)
 
     async def _renew(self, slot_id: str) -> None:
         expires = self._clock.now() + timedelta(seconds=self._settings.lease)
@@ -197,8 +202,10 @@ class SharedLimits:
             .values(allowed=case((more > most, most), else_=more))
         )
 
+        dead = and_(slots.c.provider == self._provider, slots.c.expires_at <= self._clock.now())
+
         async def unit(connection: AsyncConnection) -> None:
-            await connection.execute(delete(slots).where(slots.c.id == slot_id))
+            await connection.execute(delete(slots).where(or_(slots.c.id == slot_id, dead)))
             if succeeded:
                 await connection.execute(grown)
 

@@ -240,7 +240,7 @@ class Ledger:
     def _row(self, entry_id: str, call: PlannedCall, outcome: Outcome) -> dict[str, object]:
         return {
             "id": entry_id, "started_at": self._clock.now(), "outcome": outcome.value,
-            "provider": call.provider, "model": call.model, "purpose": call.purpose[:128],
+            "provider": call.provider, "model": call.model, "purpose": call.purpose,
             "owner": call.owner, "saga_id": call.saga_id, "currency": call.currency,
             "input_tokens": 0, "output_tokens": 0, "cached_tokens": 0, "reasoning_tokens": 0,
             "reserved_tokens": 0, "reserved_billionths": 0,

@@ -79,6 +79,19 @@ async def test_a_run_whose_id_is_still_on_its_way_is_cancelled_too(
     assert server.count("GET") == 0
 
 
+async def test_a_vendor_that_hangs_does_not_keep_us(
+    server: ProviderServer, model: PerplexityModel
+) -> None:
+    server.queue(Answer(wait=anyio.sleep_forever))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(model.ask, RESEARCH)
+        await server.asked.wait()
+        tasks.cancel_scope.cancel()
+        with anyio.fail_after(3, shield=True):
+            await server.hung_up.wait()
+    assert server.count() == 1
+
+
 async def test_a_run_we_lose_sight_of_is_cancelled(
     server: ProviderServer, model: PerplexityModel
 ) -> None:

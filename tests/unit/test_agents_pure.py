@@ -171,6 +171,11 @@ def test_any_body_is_a_json_object_or_a_value_error(body: str) -> None:
     assert len(error_text(body)) <= 301
 
 
+def test_what_no_database_stores_is_taken_out() -> None:
+    body = '{"a\\u0000": ["x\\u0000y\\ud800", {"b": "\\u00e9"}]}'
+    assert parse_padded_json(body) == {"a": ["xy?", {"b": "é"}]}
+
+
 def test_a_body_that_is_nested_too_deeply_is_refused() -> None:
     with pytest.raises(ValueError, match="nested"):
         parse_padded_json('{"a":' * 100_000)
