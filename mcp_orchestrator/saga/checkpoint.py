@@ -1,10 +1,9 @@
 """A saga's progress as the columns of its row, and back."""
 
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any, cast
-
-from sqlalchemy import Row
 
 from mcp_orchestrator.saga.definition import SagaDefinition
 from mcp_orchestrator.saga.progress import SagaProgress, StepProgress
@@ -26,6 +25,7 @@ class SagaRecord:
         sequence: the number of its last audit event.
         head: the hash of its last audit event.
         takeovers: how many runners in a row died with it before a step completed.
+        row: its row, as a reader finds it on disk.
     """
 
     saga_id: str
@@ -37,6 +37,7 @@ class SagaRecord:
     sequence: int
     head: str
     takeovers: int = 0
+    row: Mapping[str, Any] = field(default_factory=dict[str, Any], compare=False, repr=False)
 
 
 def checkpoint_columns(record: SagaRecord, now: datetime) -> dict[str, object]:
@@ -71,30 +72,47 @@ def current_step(progress: SagaProgress) -> int:
     return len(progress.steps) - 1
 
 
-def progress_of(row: Row[Any]) -> SagaProgress:
-    """Read a saga's progress from its row."""
-    return SagaProgress(
-        steps=tuple(_step(column) for column in row.steps),
-        context=row.context,
-        state=SagaState(row.state),
-        goal=SagaState(row.goal),
-        error=row.error,
-        needs_person=tuple(row.needs_person),
-        held_reason=row.held_reason,
-        finished_at=row.finished_at,
+def record_of(row: Mapping[Any, Any], definition: SagaDefinition) -> SagaRecord:
+    """Read a saga from its row."""
+    return SagaRecord(
+        saga_id=row["saga_id"],
+        definition=definition,
+        progress=progress_of(row),
+        user_id=row["user_id"],
+        ip_address=row["ip_address"],
+        epoch=row["epoch"],
+        sequence=row["audit_sequence"],
+        head=row["audit_hash"],
+        takeovers=row["takeovers"],
+        row=dict(row),
     )
 
 
-_PLAIN = StepProgress("")
+def progress_of(row: Mapping[Any, Any]) -> SagaProgress:
+    """Read a saga's progress from its row."""
+    return SagaProgress(
+        steps=tuple(_step(column) for column in row["steps"]),
+        context=row["context"],
+        state=SagaState(row["state"]),
+        goal=SagaState(row["goal"]),
+        error=row["error"],
+        needs_person=tuple(row["needs_person"]),
+        held_reason=row["held_reason"],
+        finished_at=row["finished_at"],
+    )
+
+
 _TIMES = {"started_at", "finished_at", "wake_at"}
+#: Each field with its default, which a column leaves out.
+_FIELDS = [(item.name, getattr(StepProgress(""), item.name)) for item in fields(StepProgress)]
 
 
 def _step_column(step: StepProgress) -> JsonObject:
     column: JsonObject = {}
-    for field in fields(step):
-        value = getattr(step, field.name)
-        if value != getattr(_PLAIN, field.name):
-            column[field.name] = value.isoformat() if field.name in _TIMES else value
+    for name, default in _FIELDS:
+        value = getattr(step, name)
+        if value != default:
+            column[name] = value.isoformat() if name in _TIMES else value
     return column
 
 

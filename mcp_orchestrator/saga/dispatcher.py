@@ -2,8 +2,10 @@
 
 import logging
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Any
 
 import anyio
 from anyio import TASK_STATUS_IGNORED
@@ -13,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from mcp_orchestrator.clock import Clock
 from mcp_orchestrator.errors import OrchestratorError, StaleLeaseError
 from mcp_orchestrator.saga.catalog import KnownActions
-from mcp_orchestrator.saga.checkpoint import SagaRecord, progress_of
+from mcp_orchestrator.saga.checkpoint import SagaRecord, record_of
 from mcp_orchestrator.saga.events import EventType, SagaEvent
 from mcp_orchestrator.saga.heartbeat import Heartbeat
 from mcp_orchestrator.saga.runner import SagaRun, Surroundings
@@ -30,6 +32,14 @@ from mcp_orchestrator.store.leases import (
 from mcp_orchestrator.store.sagas import read_checkpoint
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(eq=False)
+class Ending:
+    """When a saga stops running in this process, and its row as it was written last."""
+
+    happened: anyio.Event = field(default_factory=anyio.Event)
+    row: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
 class Dispatcher:
@@ -73,7 +83,7 @@ class Dispatcher:
         self._unknown: set[str] = set()
         self._tasks: TaskGroup | None = None
         self._nudged = anyio.Event()
-        self._settled: dict[str, anyio.Event] = {}
+        self._endings: dict[str, Ending] = {}
 
     @property
     def has_room(self) -> bool:
@@ -103,14 +113,14 @@ class Dispatcher:
         """Look for free sagas now."""
         self._nudged.set()
 
-    def settled(self, saga_id: str) -> anyio.Event:
-        """Return an event that is set when the saga stops running here."""
-        return self._settled.setdefault(saga_id, anyio.Event())
+    def ending(self, saga_id: str) -> "Ending":
+        """Return what tells when the saga stops running here."""
+        return self._endings.setdefault(saga_id, Ending())
 
     def forget(self, saga_id: str) -> None:
-        """Drop the event of a saga that nobody waits for."""
+        """Drop what nobody waits for."""
         if saga_id not in self._runs:
-            self._settled.pop(saga_id, None)
+            self._endings.pop(saga_id, None)
 
     def runs_here(self, saga_id: str) -> bool:
         """Tell whether a saga runs in this process."""
@@ -205,27 +215,17 @@ class Dispatcher:
     async def _can_run(self, saga_id: str) -> bool:
         async with self._database.read() as connection:
             row = await read_checkpoint(connection, saga_id)
-        definition = self._actions.definition(row.definition_hash, row.body)
+        definition = self._actions.definition(row["definition_hash"], row["body"])
         if self._actions.can_run(definition):
             return True
-        self._unknown.add(row.definition_hash)
-        _log.warning("saga type %s is left to others: actions are missing here", row.saga_type)
+        self._unknown.add(row["definition_hash"])
+        _log.warning("saga type %s is left to others: actions are missing here", row["saga_type"])
         return False
 
     async def _load(self, saga_id: str) -> SagaRecord:
         async with self._database.read() as connection:
             row = await read_checkpoint(connection, saga_id)
-        return SagaRecord(
-            saga_id=saga_id,
-            definition=self._actions.definition(row.definition_hash, row.body),
-            progress=progress_of(row),
-            user_id=row.user_id,
-            ip_address=row.ip_address,
-            epoch=row.epoch,
-            sequence=row.audit_sequence,
-            head=row.audit_hash,
-            takeovers=row.takeovers,
-        )
+        return record_of(row, self._actions.definition(row["definition_hash"], row["body"]))
 
     def _begin(self, run: SagaRun) -> None:
         saga_id = run.record.saga_id
@@ -249,9 +249,10 @@ class Dispatcher:
             self._lost.add(saga_id)
         finally:
             self._runs.pop(saga_id, None)
-            event = self._settled.pop(saga_id, None)
-            if event is not None:
-                event.set()
+            ending = self._endings.pop(saga_id, None)
+            if ending is not None:
+                ending.row = run.record.row
+                ending.happened.set()
             if len(self._runs) == self._max_concurrent - 1:
                 self.nudge()
 

@@ -151,20 +151,21 @@ class SagaEngine:
         origin = Origin(user_id, ip_address, idempotency_key)
         saga_id = f"saga_{uuid.uuid4().hex}"
         try:
-            await self._create(saga_id, definition, given, origin)
+            return await self._create(saga_id, definition, given, origin)
         except (DuplicateKeyError, BackendUnavailableError):
             earlier = await self._find_by_key(idempotency_key, user_id)
             if earlier is None:
                 raise
-            saga_id = earlier
-        return await self.get(saga_id)
+        return await self.get(earlier)
 
     async def _create(
         self, saga_id: str, definition: SagaDefinition, given: JsonObject, origin: Origin
-    ) -> None:
+    ) -> SagaView:
         if not self._dispatcher.has_room:
-            await self._journal.create(saga_id, definition, given, origin, [], leased=False)
-            return
+            record = await self._journal.create(
+                saga_id, definition, given, origin, [], leased=False
+            )
+            return saga_view(record.row)
         intents = consequences(definition, begin(definition, given), self._clock.now())
         self._dispatcher.reserve(saga_id)
         try:
@@ -175,6 +176,7 @@ class SagaEngine:
             self._dispatcher.give_up(saga_id)
             raise
         self._dispatcher.adopt(record)
+        return saga_view(record.row)
 
     async def get(self, saga_id: str) -> SagaView:
         """Return a saga as it is on disk.
@@ -245,13 +247,17 @@ class SagaEngine:
         deadline = self._clock.monotonic() + timeout
         try:
             while True:
-                stopped = self._dispatcher.settled(saga_id)
-                view = await self.get(saga_id)
                 left = deadline - self._clock.monotonic()
-                if view.is_settled or left <= 0:
+                ending = self._dispatcher.ending(saga_id)
+                here = self._dispatcher.runs_here(saga_id) and left > 0
+                view = None if here else await self.get(saga_id)
+                if view is not None and (view.is_settled or left <= 0):
                     return view
-                here = self._dispatcher.runs_here(saga_id)
-                await self._wait(stopped, left if here else min(left, _POLL))
+                await self._wait(ending.happened, left if here else min(left, _POLL))
+                if ending.happened.is_set():
+                    view = saga_view(ending.row)
+                    if view.is_settled:
+                        return view
         finally:
             self._dispatcher.forget(saga_id)
 
@@ -329,7 +335,7 @@ class SagaEngine:
         if key is None:
             return None
         async with self._database.read() as connection:
-            return await find_by_key(connection, key, user_id)
+            return await connection.run_sync(find_by_key, key, user_id)
 
     async def _read_memos(self, saga_id: str) -> dict[str, JsonValue]:
         async with self._database.read() as connection:

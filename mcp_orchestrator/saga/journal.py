@@ -81,6 +81,9 @@ class Journal:
             events: what happens to it at once, after its ``saga_start``.
             leased: whether this process runs it from the start.
 
+        Returns:
+            The saga, for whoever runs it.
+
         Raises:
             DuplicateKeyError: the user has started a saga with the same key.
         """
@@ -118,7 +121,7 @@ class Journal:
             "created_at": now,
         }
         await self._submit(CheckpointWrite(saga_id, record.epoch, 0, row, body, rows))
-        return record
+        return replace(record, row={**row, "body": definition.body})
 
     async def append(
         self,
@@ -161,7 +164,7 @@ class Journal:
                 events=rows, memos=memos, consumed=consumed,
             )
         )  # fmt: skip
-        return extended
+        return replace(extended, row={**record.row, **columns})
 
     async def park(self, record: SagaRecord) -> None:
         """Let go of a saga that only waits; whoever sees it wake goes on with it."""

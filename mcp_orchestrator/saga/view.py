@@ -6,7 +6,6 @@ from datetime import datetime
 from typing import Any
 
 from pydantic import JsonValue
-from sqlalchemy import Row
 
 from mcp_orchestrator.saga.checkpoint import progress_of
 from mcp_orchestrator.saga.events import EventType
@@ -148,7 +147,7 @@ class AuditEvent:
     hash: str
 
 
-def saga_view(row: Row[Any]) -> SagaView:
+def saga_view(row: Mapping[Any, Any]) -> SagaView:
     """Make a view of a saga's row."""
     progress = progress_of(row)
     steps = [
@@ -161,34 +160,34 @@ def saga_view(row: Row[Any]) -> SagaView:
     ]  # fmt: skip
     given = progress.context["input"]
     return SagaView(
-        saga_id=row.saga_id,
-        saga_type=row.saga_type,
-        version=row.version,
-        definition_hash=row.definition_hash,
-        definition=row.body,
+        saga_id=row["saga_id"],
+        saga_type=row["saga_type"],
+        version=row["version"],
+        definition_hash=row["definition_hash"],
+        definition=row["body"],
         state=progress.state,
-        current_step_index=row.current_step_index,
-        total_steps=row.total_steps,
+        current_step_index=row["current_step_index"],
+        total_steps=row["total_steps"],
         steps=steps,
-        completed_steps=row.completed_steps,
-        compensated_steps=row.compensated_steps,
+        completed_steps=row["completed_steps"],
+        compensated_steps=row["compensated_steps"],
         input=given if isinstance(given, dict) else {},
         results={step.name: step.result for step in steps if result_of(progress, step.name)},
         output=steps[-1].result if progress.state is SagaState.COMPLETED else None,
         error=progress.error,
         needs_person=list(progress.needs_person),
         held_reason=progress.held_reason,
-        retries=row.retries,
-        started_at=row.started_at,
-        updated_at=row.updated_at,
-        finished_at=row.finished_at,
-        wake_at=row.wake_at,
-        user_id=row.user_id,
-        idempotency_key=row.idempotency_key,
-        parent_saga_id=row.parent_saga_id,
-        lease_owner=row.lease_owner,
-        epoch=row.epoch,
-        takeovers=row.takeovers,
+        retries=row["retries"],
+        started_at=row["started_at"],
+        updated_at=row["updated_at"],
+        finished_at=row["finished_at"],
+        wake_at=row["wake_at"],
+        user_id=row["user_id"],
+        idempotency_key=row["idempotency_key"],
+        parent_saga_id=row["parent_saga_id"],
+        lease_owner=row["lease_owner"],
+        epoch=row["epoch"],
+        takeovers=row["takeovers"],
     )
 
 

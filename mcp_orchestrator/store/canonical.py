@@ -13,6 +13,10 @@ from sqlalchemy.types import TypeDecorator
 
 from mcp_orchestrator.errors import InvalidInputError
 
+_ENCODER = json.JSONEncoder(
+    sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False
+)
+
 
 def canonical_json(value: object) -> str:
     """Return the canonical text of a JSON value.
@@ -21,9 +25,7 @@ def canonical_json(value: object) -> str:
         InvalidInputError: the value is not JSON (a NaN, a date, an object of a class).
     """
     try:
-        return json.dumps(
-            value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False
-        )
+        return _ENCODER.encode(value)
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidInputError(
             f"A value is not JSON: {error}.",

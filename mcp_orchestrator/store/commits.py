@@ -10,12 +10,14 @@ from types import TracebackType
 from typing import Any, Self, TypeVar, cast
 
 import anyio
+from anyio import to_thread
 from anyio.abc import TaskGroup
+from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mcp_orchestrator.errors import BackendUnavailableError, OrchestratorError
-from mcp_orchestrator.store.engine import Database
+from mcp_orchestrator.store.engine import Database, open_blocking_engine
 
 T = TypeVar("T")
 I = TypeVar("I")  # noqa: E741 - an item of a batch
@@ -24,8 +26,8 @@ I = TypeVar("I")  # noqa: E741 - an item of a batch
 Unit = Callable[[AsyncConnection], Awaitable[T]]
 #: Writes of the same kind, done for many callers in a few statements; the outcomes are in the
 #: order of the items, and an exception among them is raised to that item's caller alone. It may
-#: run twice, as a unit may.
-Batch = Callable[[AsyncConnection, Sequence[I]], Awaitable[Sequence[T | Exception]]]
+#: run twice, as a unit may, and runs in another thread on SQLite.
+Batch = Callable[[Connection, Sequence[I]], Sequence[T | Exception]]
 
 
 @dataclass(eq=False)
@@ -54,6 +56,7 @@ class GroupCommitter:
         self._wake = anyio.Event()
         self._closing = False
         self._tasks: TaskGroup | None = None
+        self._blocking = open_blocking_engine(database) if database.is_sqlite else None
 
     async def __aenter__(self) -> Self:
         """Start the writer."""
@@ -73,6 +76,8 @@ class GroupCommitter:
         self._wake.set()
         if self._tasks is not None:
             await self._tasks.__aexit__(None, None, None)
+        if self._blocking is not None:
+            self._blocking.dispose()
 
     async def submit(self, unit: Unit[T]) -> T:
         """Run a unit of writes and return its result once it is durable.
@@ -122,7 +127,9 @@ class GroupCommitter:
                     continue
                 group = self._waiting[: self._largest_group]
                 del self._waiting[: self._largest_group]
-                await self._write_group([pending for pending in group if not pending.abandoned])
+                wanted = [pending for pending in group if not pending.abandoned]
+                await self._write_group([pending for pending in wanted if pending.unit])
+                await self._write_group([pending for pending in wanted if pending.batch])
                 for pending in group:
                     pending.done.set()
 
@@ -140,17 +147,31 @@ class GroupCommitter:
 
     async def _write_together(self, group: list[_Pending]) -> None:
         batches: dict[Batch[Any, Any], list[_Pending]] = {}
+        for pending in group:
+            if pending.batch is not None:
+                batches.setdefault(pending.batch, []).append(pending)
+        if batches and self._blocking is not None:
+            await to_thread.run_sync(_write_blocking, self._blocking, batches)
+            return
         async with self._database.write() as connection:
             for pending in group:
-                if pending.batch is not None:
-                    batches.setdefault(pending.batch, []).append(pending)
-                elif pending.unit is not None:
+                if pending.unit is not None:
                     pending.result = await pending.unit(connection)
-            for batch, members in batches.items():
-                outcomes = await batch(connection, [pending.item for pending in members])
-                for pending, outcome in zip(members, outcomes, strict=True):
-                    pending.error = outcome if isinstance(outcome, Exception) else None
-                    pending.result = outcome
+            if batches:
+                await connection.run_sync(_write_batches, batches)
+
+
+def _write_blocking(engine: Engine, batches: dict[Batch[Any, Any], list[_Pending]]) -> None:
+    with engine.begin() as connection:
+        _write_batches(connection, batches)
+
+
+def _write_batches(connection: Connection, batches: dict[Batch[Any, Any], list[_Pending]]) -> None:
+    for batch, members in batches.items():
+        outcomes = batch(connection, [pending.item for pending in members])
+        for pending, outcome in zip(members, outcomes, strict=True):
+            pending.error = outcome if isinstance(outcome, Exception) else None
+            pending.result = outcome
 
 
 def _as_store_error(error: Exception) -> Exception:

@@ -5,7 +5,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, event, make_url
+from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.engine import URL
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError
@@ -99,6 +99,21 @@ def open_engine(database_url: str) -> Database:
     event.listen(engine.sync_engine, "connect", _prepare_sqlite)
     event.listen(engine.sync_engine, "begin", _begin_sqlite)
     return Database(engine)
+
+
+def open_blocking_engine(database: Database) -> Engine:
+    """Open an SQLite file once more, for a writer with a thread of its own.
+
+    Its transactions cost one change of threads each, where an asynchronous one costs several
+    for every statement.
+    """
+    url = database.engine.url.set(drivername="sqlite+pysqlite")
+    timeout = {"timeout": BUSY_TIMEOUT_MS / 1000, "check_same_thread": False}
+    engine = create_engine(url, connect_args=timeout, pool_size=1, max_overflow=0)
+    engine = engine.execution_options(begins_writing=True)
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
 
 
 def _prepare_sqlite(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, cast
 
-from sqlalchemy import Row, Select, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, RowMapping, Select, bindparam, delete, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -65,8 +65,8 @@ class DuplicateKeyError(ConflictError):
     code = "duplicate_key"
 
 
-async def write_checkpoints(
-    connection: AsyncConnection, writes: Sequence[CheckpointWrite]
+def write_checkpoints(
+    connection: Connection, writes: Sequence[CheckpointWrite]
 ) -> Sequence[Exception | None]:
     """Write what several sagas have to write; each is refused alone.
 
@@ -74,8 +74,8 @@ async def write_checkpoints(
     without it. One that is already there (its commit's answer was lost) is not done again.
     """
     created = [write for write in writes if write.definition is not None]
-    outcomes = await _check_created(connection, created)
-    heads = await _heads(connection, [w for w in writes if w.definition is None])
+    outcomes = _check_created(connection, created)
+    heads = _heads(connection, [w for w in writes if w.definition is None])
     for write in writes:
         if write.definition is not None:
             continue
@@ -86,7 +86,7 @@ async def write_checkpoints(
             outcomes[id(write)] = _late(write)
         else:
             heads[write.saga_id] = write.head
-    await _write(connection, [write for write in writes if id(write) not in outcomes])
+    _write(connection, [write for write in writes if id(write) not in outcomes])
     answers = [outcomes.get(id(write)) for write in writes]
     return [None if answer is _ALREADY_THERE else answer for answer in answers]
 
@@ -98,8 +98,8 @@ def _late(write: CheckpointWrite) -> StaleLeaseError:
     )
 
 
-async def _check_created(
-    connection: AsyncConnection, writes: Sequence[CheckpointWrite]
+def _check_created(
+    connection: Connection, writes: Sequence[CheckpointWrite]
 ) -> dict[int, Exception]:
     """Say which new sagas must not be inserted; store the definitions of all."""
     outcomes: dict[int, Exception] = {}
@@ -107,24 +107,24 @@ async def _check_created(
         return outcomes
     table = saga_checkpoints.c
     query = select(table.saga_id).where(table.saga_id.in_([write.saga_id for write in writes]))
-    there = set((await connection.execute(query)).scalars())
+    there = set(connection.execute(query).scalars())
     for write in writes:
         key = write.checkpoint["idempotency_key"]
         if write.saga_id in there:
             outcomes[id(write)] = _ALREADY_THERE
         elif key is not None:
-            rival = await find_by_key(connection, str(key), write.checkpoint["user_id"])
+            rival = find_by_key(connection, str(key), write.checkpoint["user_id"])
             if rival is not None:
                 outcomes[id(write)] = DuplicateKeyError(f"Saga {rival!r} has the same key.")
     definitions = {row["definition_hash"]: row for write in writes if (row := write.definition)}
     make = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
     for row in definitions.values():
-        await connection.execute(make(saga_definitions).values(row).on_conflict_do_nothing())
+        connection.execute(make(saga_definitions).values(row).on_conflict_do_nothing())
     return outcomes
 
 
-async def _heads(
-    connection: AsyncConnection, writes: Sequence[CheckpointWrite]
+def _heads(
+    connection: Connection, writes: Sequence[CheckpointWrite]
 ) -> dict[str, tuple[int, int, str]]:
     """Lock the rows (in one order, against deadlocks) and return epoch and audit head of each."""
     if not writes:
@@ -136,10 +136,10 @@ async def _heads(
         .order_by(table.saga_id)
         .with_for_update()
     )
-    return {row[0]: (row[1], row[2], row[3]) for row in await connection.execute(query)}
+    return {row[0]: (row[1], row[2], row[3]) for row in connection.execute(query)}
 
 
-async def _write(connection: AsyncConnection, writes: Sequence[CheckpointWrite]) -> None:
+def _write(connection: Connection, writes: Sequence[CheckpointWrite]) -> None:
     created = [dict(write.checkpoint) for write in writes if write.definition is not None]
     changed = [
         {**write.checkpoint, "the_saga": write.saga_id}
@@ -150,38 +150,36 @@ async def _write(connection: AsyncConnection, writes: Sequence[CheckpointWrite])
     memos = [dict(row) for write in writes for row in write.memos]
     consumed = [number for write in writes for number in write.consumed]
     if created:
-        await connection.execute(insert(saga_checkpoints), created)
+        connection.execute(insert(saga_checkpoints), created)
     if changed:
         same = saga_checkpoints.c.saga_id == bindparam("the_saga")
-        await connection.execute(update(saga_checkpoints).where(same), changed)
+        connection.execute(update(saga_checkpoints).where(same), changed)
     if events:
-        await connection.execute(insert(saga_audit_logs), events)
+        connection.execute(insert(saga_audit_logs), events)
     if memos:
-        await connection.execute(insert(saga_memos), memos)
+        connection.execute(insert(saga_memos), memos)
     if consumed:
-        await connection.execute(delete(saga_inbox).where(saga_inbox.c.id.in_(consumed)))
+        connection.execute(delete(saga_inbox).where(saga_inbox.c.id.in_(consumed)))
 
 
-async def read_checkpoint(connection: AsyncConnection, saga_id: str) -> Row[Any]:
+async def read_checkpoint(connection: AsyncConnection, saga_id: str) -> RowMapping:
     """Return a saga's row with its definition's ``body``.
 
     Raises:
         NotFoundError: there is no such saga.
     """
-    found = (await connection.execute(_joined().where(_id() == saga_id))).first()
+    found = (await connection.execute(_joined().where(_id() == saga_id))).mappings().first()
     if found is None:
         raise NotFoundError(f"There is no saga {saga_id!r}.", remedy="List them to see the ids.")
     return found
 
 
-async def find_by_key(
-    connection: AsyncConnection, idempotency_key: str, user_id: object
-) -> str | None:
+def find_by_key(connection: Connection, idempotency_key: str, user_id: object) -> str | None:
     """Return the id of the saga that a user started with a key."""
     table = saga_checkpoints.c
     same_user = table.user_id.is_(None) if user_id is None else table.user_id == user_id
     query = select(table.saga_id).where(table.idempotency_key == idempotency_key, same_user)
-    return (await connection.execute(query)).scalar()
+    return connection.execute(query).scalar()
 
 
 async def list_checkpoints(
@@ -193,7 +191,7 @@ async def list_checkpoints(
     updated_after: datetime | None = None,
     error: str | None = None,
     limit: int = 50,
-) -> Sequence[Row[Any]]:
+) -> Sequence[RowMapping]:
     """Return the rows that match, the latest changed first.
 
     Args:
@@ -217,7 +215,7 @@ async def list_checkpoints(
     if error is not None:
         query = query.where(table.error.icontains(error, autoescape=True))
     query = query.order_by(table.updated_at.desc(), table.saga_id).limit(limit)
-    return (await connection.execute(query)).all()
+    return (await connection.execute(query)).mappings().all()
 
 
 async def read_memos(connection: AsyncConnection, saga_id: str) -> dict[str, Any]:

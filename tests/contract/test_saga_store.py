@@ -20,7 +20,7 @@ from mcp_orchestrator.saga import (
     StepHandle,
 )
 from mcp_orchestrator.saga.catalog import NoActions
-from mcp_orchestrator.saga.checkpoint import SagaRecord, progress_of
+from mcp_orchestrator.saga.checkpoint import SagaRecord, record_of
 from mcp_orchestrator.saga.events import EventType, SagaEvent
 from mcp_orchestrator.saga.journal import Journal, Origin
 from mcp_orchestrator.saga.states import SAGA_TRANSITIONS
@@ -148,10 +148,7 @@ async def test_tampering_is_found(database: Database, finished: str, kind: str) 
 async def load(database: Database, saga_id: str) -> SagaRecord:
     async with database.read() as connection:
         row = await read_checkpoint(connection, saga_id)
-    return SagaRecord(
-        saga_id, DEFINITION, progress_of(row), None, None,
-        row.epoch, row.audit_sequence, row.audit_hash, row.takeovers,
-    )  # fmt: skip
+    return record_of(row, DEFINITION)
 
 
 def step_start() -> SagaEvent:
@@ -204,7 +201,8 @@ async def test_a_stale_write_fails_alone_in_its_group(
 ) -> None:
     journal = Journal(committer, SystemClock(), "mine")
     records = [
-        await journal.create(f"s{n}", DEFINITION, {}, Origin(), [], leased=True) for n in range(10)
+        (await journal.create(f"s{n}", DEFINITION, {}, Origin(), [], leased=True))
+        for n in range(10)
     ]
     await execute(database, "UPDATE saga_checkpoints SET epoch = 9 WHERE saga_id = 's4'")
     refused: list[str] = []
