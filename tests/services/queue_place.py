@@ -50,6 +50,7 @@ class Place(Generic[C]):
     clock: C
     redis_url: str | None
     database: Database | None
+    database_url: str | None
     group: str = field(default_factory=lambda: f"t{uuid.uuid4().hex[:8]}")
     opened: list[TaskQueue] = field(default_factory=list[TaskQueue])
 
@@ -69,7 +70,7 @@ async def open_place(
     request: pytest.FixtureRequest, kind: str, folder: Path, clock: C
 ) -> AsyncGenerator[Place[C]]:
     """Open an empty place of one kind, and close every queue that was opened in it."""
-    database, redis_url = None, None
+    database, redis_url, url = None, None, None
     if kind == "redis":
         server: RedisServer = request.getfixturevalue("redis_server")
         redis_url = server.url
@@ -80,7 +81,7 @@ async def open_place(
             url = postgres.create_database()
         database = open_engine(url)
         await migrate(database)
-    place = Place(kind, clock, redis_url, database)
+    place = Place(kind, clock, redis_url, database, url)
     try:
         yield place
     finally:

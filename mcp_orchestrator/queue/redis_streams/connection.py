@@ -9,7 +9,9 @@ from urllib.parse import urlsplit, urlunsplit
 
 from redis import asyncio as redis_asyncio
 from redis.asyncio.cluster import RedisCluster
+from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
+from redis.backoff import ExponentialWithJitterBackoff
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from mcp_orchestrator.errors import BackendUnavailableError, ConfigurationError
@@ -19,6 +21,8 @@ _SOCKET_TIMEOUT = 10.0
 _CONNECT_TIMEOUT = 5.0
 #: redis-py refuses the one beyond; a blocking pool makes it wait instead.
 _LARGEST_POOL = 64
+#: How often a command is repeated when its connection breaks.
+_ATTEMPTS = 3
 _REMEDY = (
     "Use redis://, rediss://, unix://, redis+cluster:// or redis+sentinel://HOST,HOST/NAME/DB."
 )
@@ -102,6 +106,8 @@ def _open_client(url: str) -> Any:
             return RedisCluster.from_url(f"{scheme.partition('+')[0]}://{rest}", **options)
         if scheme == "redis+sentinel":
             return _open_sentinel(url, options)
+        # every script may be repeated: it recognises what it has already done
+        options["retry"] = Retry(ExponentialWithJitterBackoff(base=0.05, cap=1.0), _ATTEMPTS)
         pools: Any = redis_asyncio.BlockingConnectionPool
         pool = pools.from_url(
             url, max_connections=_LARGEST_POOL, timeout=_SOCKET_TIMEOUT, **options
