@@ -16,7 +16,7 @@ from mcp_orchestrator.demo.demo import run_demo
 from mcp_orchestrator.errors import OrchestratorError
 from mcp_orchestrator.hosts import claude_desktop
 from mcp_orchestrator.runtime import HealthReport, examine, open_runtime
-from mcp_orchestrator.server import serve as serve_mcp
+from mcp_orchestrator.server import StandardStreams, serve_http, serve_stdio
 from mcp_orchestrator.settings import Settings, load_settings
 from mcp_orchestrator.shutdown import until_signalled
 from mcp_orchestrator.telemetry.logs import configure_logs
@@ -53,9 +53,13 @@ def serve(
         transport=transport, host=host, port=port, data_dir=data_dir, log_level=log_level
     )
 
+    streams = StandardStreams() if settings.transport == "stdio" else None
+
     async def run() -> None:
         async with open_runtime(settings) as runtime:
-            await until_signalled(lambda: serve_mcp(runtime))
+            await until_signalled(
+                lambda: serve_stdio(runtime, streams) if streams else serve_http(runtime)
+            )
 
     _run(run)
 

@@ -21,6 +21,13 @@ class Failure(BaseModel):
     message: str
     frames: list[str] = []
 
+    @property
+    def headline(self) -> str:
+        """Return the assertion and what came instead, in one line."""
+        lines = self.message.splitlines() or [self.outcome]
+        actual = next((line for line in lines[1:] if line.startswith("actual: ")), "")
+        return lines[0][:120] + (f" ({actual[:80]})" if actual else "")
+
 
 class Attempt(BaseModel):
     """A candidate and its one test run."""
@@ -44,10 +51,7 @@ class Attempt(BaseModel):
     @property
     def fingerprint(self) -> str:
         """Identify how it failed, whatever the line numbers and addresses: equal means stuck."""
-        shape = [self.status] + [
-            f"{failure.test}:{failure.message.splitlines()[0] if failure.message else ''}"
-            for failure in self.failures
-        ]
+        shape = [self.status] + [f"{failure.test}:{failure.headline}" for failure in self.failures]
         return hashlib.sha256("\n".join(shape).encode()).hexdigest()[:16]
 
     @property
@@ -59,7 +63,7 @@ class Attempt(BaseModel):
         if total == 0:
             return f"no test ran ({self.status}: {self.reason or 'no result'})"
         first = self.failures[0] if self.failures else None
-        detail = f"; {first.test}: {first.message.splitlines()[0][:120]}" if first else ""
+        detail = f"; {first.test}: {first.headline}" if first else ""
         return f"passed {self.passed} of {total}{detail}"
 
 

@@ -219,7 +219,10 @@ class _Search:
         return self._bench.spend.exhausted(self._problem.budget)
 
     async def _repair_line(self, line: Attempt) -> Attempt:
-        """Repair one attempt a few times; stop when it passes, or fails the same way again."""
+        """Repair one attempt a few times; stop when it passes, or fails the same way again.
+
+        A repair that made it worse is not built upon.
+        """
         for _ in range(self._problem.repairs):
             if self._bench.spend.exhausted(self._problem.budget):
                 break
@@ -227,7 +230,7 @@ class _Search:
             messages = feedback.repair_request(self._problem, line, diagnosis)
             repaired = await self._next_attempt("repair", messages, parent=line.number)
             stuck = repaired.fingerprint == line.fingerprint
-            line = repaired
+            line = best_attempt([repaired, line])
             if line.all_passed or stuck:
                 break
         return line

@@ -19,7 +19,7 @@ from starlette.routing import BaseRoute, Route
 from mcp_orchestrator.errors import ConfigurationError
 from mcp_orchestrator.runtime import Runtime
 from mcp_orchestrator.server.app import build_server
-from mcp_orchestrator.server.stdin import StdinLines, claim_stdin
+from mcp_orchestrator.server.standard_streams import StandardStreams
 from mcp_orchestrator.settings import Settings
 
 _log = logging.getLogger(__name__)
@@ -27,33 +27,26 @@ _log = logging.getLogger(__name__)
 _GRACE_SECONDS = 1
 
 
-async def serve(runtime: Runtime) -> None:
-    """Serve until the client goes away (stdio) or the process is told to stop.
+async def serve_stdio(runtime: Runtime, streams: StandardStreams) -> None:
+    """Serve the one client at the other end of the pipes, until it closes its end."""
+    core = build_server(runtime)._lowlevel_server  # pyright: ignore[reportPrivateUsage]  # no public way in
+    lines = cast("anyio.AsyncFile[str]", streams.lines)
+    async with stdio_server(lines, streams.output) as (incoming, outgoing):
+        await core.run(incoming, outgoing, core.create_initialization_options())
+
+
+async def serve_http(runtime: Runtime) -> None:
+    """Serve any number of clients over HTTP, until the process is told to stop.
 
     Raises:
         ConfigurationError: the address must not or cannot be listened on.
     """
-    server = build_server(runtime)
-    if runtime.settings.transport == "stdio":
-        await _serve_stdio(server)
-    else:
-        await _serve_http(server, runtime.settings)
-
-
-async def _serve_stdio(server: MCPServer[None]) -> None:
-    """Speak over stdin and stdout; whatever else is printed in here goes to stderr."""
-    lines = cast("anyio.AsyncFile[str]", StdinLines(claim_stdin()))
-    core = server._lowlevel_server  # pyright: ignore[reportPrivateUsage]  # no public way in
-    async with stdio_server(stdin=lines) as (incoming, outgoing):
-        await core.run(incoming, outgoing, core.create_initialization_options())
-
-
-async def _serve_http(server: MCPServer[None], settings: Settings) -> None:
+    settings = runtime.settings
     refuse_open_bind(settings)
     listener = _listen(settings.host, settings.port)
     port: int = listener.getsockname()[1]
     config = uvicorn.Config(
-        build_asgi(server, settings),
+        build_asgi(build_server(runtime), settings),
         log_level=settings.log_level.lower(),
         log_config=None,
         timeout_graceful_shutdown=_GRACE_SECONDS,
