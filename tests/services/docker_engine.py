@@ -41,6 +41,8 @@ class DockerServer:
     def stop(self) -> None:
         """End it with its containers."""
         stop_process(self.process, patience=20)
+        data = str(self.folder / "data")  # the engine leaves its own folder mounted on itself
+        subprocess.run(["umount", data], check=False, capture_output=True)
 
 
 def cache_folder() -> Path:

@@ -119,7 +119,8 @@ class StartingBubblewrapWorker:
                 raise await self._explain()
             facts = greeting.feed(data)
         worker = BubblewrapWorker(self._lines, self._limits, facts)
-        await worker.ask_limits()
+        if not await worker.ask_limits():
+            raise SandboxUnavailableError("A sandbox ended while it waited.")
         return worker
 
     async def _explain(self) -> SandboxUnavailableError:
@@ -169,9 +170,11 @@ class BubblewrapWorker:
         limits = (f"{name}-by-{how}" for name, how in by.items())
         return (*limits, "disk-by-size", "output-cap", "wall-clock")
 
-    async def ask_limits(self) -> None:
-        """Learn which limits the launcher could set."""
-        self._controllers = (await self._ask(b'{"usage": true}')).held
+    async def ask_limits(self) -> bool:
+        """Learn which limits the launcher could set; False when the sandbox has ended."""
+        answer = await self._ask(b'{"usage": true}')
+        self._controllers = answer.held
+        return answer.exited is None
 
     async def confine(self, limits: Limits) -> None:
         """Set the limits of the run to come, where they differ from those it started with."""
@@ -208,7 +211,7 @@ class BubblewrapWorker:
     async def _ask(self, word: bytes) -> LifelineMessage:
         await send(self._lines.lifeline, word)
         data = await receive(self._lines.lifeline, LONGEST_MESSAGE)
-        return LifelineMessage.model_validate_json(data) if data else LifelineMessage()
+        return LifelineMessage.model_validate_json(data) if data else LifelineMessage(exited=-1)
 
     async def close(self) -> None:
         """Let go of the lifeline: the launcher kills what still runs."""

@@ -174,6 +174,8 @@ class StartingDockerWorker:
                     remedy="See that the image has a python3 of 3.10 or later.",
                 )
             facts = greeting.feed(data)
+        if not worker.is_alive():
+            raise SandboxUnavailableError("A container ended while it waited.")
         worker.facts = facts
         return worker
 
@@ -234,6 +236,15 @@ class DockerWorker:
                 return b""
             early = self._streams.feed(data)
         return early
+
+    def is_alive(self) -> bool:
+        """Tell whether the stream to the guest still stands."""
+        try:
+            return bool(self._connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
 
     def complaint(self) -> str:
         """Return the end of what the guest itself wrote to its standard error."""

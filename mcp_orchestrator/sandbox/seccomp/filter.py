@@ -43,7 +43,7 @@ def compile_filter(policy: SyscallPolicy) -> bytes:
             "libseccomp is not installed, so no system-call filter can be made.",
             remedy="Install it: `apt-get install libseccomp2`, or your system's package of it.",
         ) from error
-    rules = library.SyscallFilter(library.ERRNO(errno.ENOSYS))
+    rules = library.SyscallFilter(library.ERRNO(errno.ENOSYS))  # which is what `absent` asks for
     rules.set_attr(_BAD_ARCHITECTURE, library.KILL_PROCESS)
     for names, action in (
         (policy.allowed, library.ALLOW),

@@ -10,11 +10,12 @@ from pydantic import BaseModel, ConfigDict
 
 @dataclass(frozen=True)
 class SyscallPolicy:
-    """Which system calls are allowed, refused and fatal; see ``policy.toml`` for the reasons."""
+    """Which system calls are allowed, fatal, refused, or denied to exist; see ``policy.toml``."""
 
     allowed: tuple[str, ...]
     killed: tuple[str, ...]
     refused: tuple[str, ...]
+    absent: tuple[str, ...]
     socket_families: tuple[int, ...]
     clone_refused_flags: int
     prctl_options: tuple[int, ...]
@@ -26,6 +27,7 @@ class _PolicyFile(BaseModel):
     allowed: str
     killed: str
     refused: str
+    absent: str
     socket_families: list[int]
     clone_refused_flags: int
     prctl_options: list[int]
@@ -39,7 +41,7 @@ def parse_policy(text: str) -> SyscallPolicy:
         ValueError: the file is malformed, or names one call twice.
     """
     raw = _PolicyFile.model_validate(tomllib.loads(text))
-    names = [*raw.allowed.split(), *raw.killed.split(), *raw.refused.split()]
+    names = " ".join((raw.allowed, raw.killed, raw.refused, raw.absent)).split()
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ValueError(f"named twice in the system-call policy: {', '.join(twice)}")
@@ -47,6 +49,7 @@ def parse_policy(text: str) -> SyscallPolicy:
         allowed=tuple(raw.allowed.split()),
         killed=tuple(raw.killed.split()),
         refused=tuple(raw.refused.split()),
+        absent=tuple(raw.absent.split()),
         socket_families=tuple(raw.socket_families),
         clone_refused_flags=raw.clone_refused_flags,
         prctl_options=tuple(raw.prctl_options),

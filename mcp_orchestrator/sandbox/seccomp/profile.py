@@ -36,6 +36,7 @@ def docker_profile(policy: SyscallPolicy, machine: str) -> Json:
             _rule(policy.allowed, "SCMP_ACT_ALLOW"),
             _rule(policy.killed, "SCMP_ACT_KILL_PROCESS"),
             _rule(policy.refused, "SCMP_ACT_ERRNO", error=errno.EPERM),
+            _rule(policy.absent, "SCMP_ACT_ERRNO", error=errno.ENOSYS),
             *(rule for name in sockets for rule in allow_each(name, 0, policy.socket_families)),
             _rule(sockets, "SCMP_ACT_ERRNO", [other], error=errno.EAFNOSUPPORT),
             _rule(["clone"], "SCMP_ACT_ALLOW", [unchanged_namespaces]),
