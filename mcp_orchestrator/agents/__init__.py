@@ -8,7 +8,9 @@ from mcp_orchestrator.agents.budgets import Allowance, BudgetRules
 from mcp_orchestrator.agents.cache import AnswerCache, CacheSettings
 from mcp_orchestrator.agents.cached import CachedModel
 from mcp_orchestrator.agents.deepseek import DeepSeekModel
+from mcp_orchestrator.agents.function_cache import FunctionCache
 from mcp_orchestrator.agents.http import ProviderHttp, Timeouts
+from mcp_orchestrator.agents.http_cassette import player, recorder
 from mcp_orchestrator.agents.ledgered import LedgeredModel
 from mcp_orchestrator.agents.model import (
     EFFORTS,
@@ -37,6 +39,7 @@ __all__ = [
     "CachedModel",
     "Citation",
     "DeepSeekModel",
+    "FunctionCache",
     "LedgeredModel",
     "LimitSettings",
     "Message",
@@ -55,4 +58,6 @@ __all__ = [
     "SharedLimits",
     "Timeouts",
     "Usage",
+    "player",
+    "recorder",
 ]

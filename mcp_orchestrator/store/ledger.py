@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import ROUND_CEILING, Decimal
 from enum import StrEnum
+from typing import Literal
 
 from sqlalchemy import (
     ColumnElement,
@@ -35,6 +36,10 @@ from mcp_orchestrator.store.schema.ledger import ledger_entries as entries
 
 _BILLION = Decimal(1_000_000_000)
 _LOCK = text("SELECT pg_advisory_xact_lock(hashtext('ledger'), hashtext(:key))")
+
+
+#: What spending can be broken down by.
+SpendKey = Literal["provider", "model", "purpose", "owner", "saga_id"]
 
 
 class Outcome(StrEnum):
@@ -217,6 +222,28 @@ class Ledger:
         """Sum the calls of an owner, of a saga, since a moment; of everybody by default."""
         async with self._database.read() as connection:
             return await _sum(connection, _matching(owner, saga_id, since))
+
+    async def breakdown(
+        self,
+        by: SpendKey,
+        *,
+        owner: str | None = None,
+        saga_id: str | None = None,
+        since: datetime | None = None,
+    ) -> dict[str, Totals]:
+        """Sum the calls for each provider, model, purpose, owner or saga.
+
+        Returns:
+            Totals by name; calls without one are under the empty string.
+        """
+        names = select(entries.c[by]).where(_matching(owner, saga_id, since)).distinct()
+        found: dict[str, Totals] = {}
+        async with self._database.read() as connection:
+            for name in await connection.scalars(names.order_by(entries.c[by])):
+                same = entries.c[by].is_not_distinct_from(name)  # NULL is a name too
+                matching = and_(_matching(owner, saga_id, since), same)
+                found[name or ""] = await _sum(connection, matching)
+        return found
 
     async def entries(
         self,

@@ -1,10 +1,14 @@
 """The ledger's promises, on every database, with a model behind real HTTP."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from decimal import Decimal
 
 import anyio
 import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Connection, MetaData
 
 from mcp_orchestrator.agents import (
     DEEPSEEK_FLASH,
@@ -21,6 +25,7 @@ from mcp_orchestrator.errors import BudgetExceededError, ProviderRejectedError
 from mcp_orchestrator.store.commits import GroupCommitter
 from mcp_orchestrator.store.engine import Database
 from mcp_orchestrator.store.ledger import Budget, Ledger, Outcome, PlannedCall, Spent
+from mcp_orchestrator.store.schema import metadata
 from tests.services.provider_server import (
     Answer,
     ProviderServer,
@@ -170,6 +175,35 @@ async def test_concurrent_calls_cannot_both_take_the_last_of_a_budget(
             for number in range(40):
                 tasks.start_soon(enter, number)
     assert len(entered) == 7
+
+
+async def test_spending_is_broken_down(
+    http: ProviderHttp, ledger: Ledger, clock: SkippingClock
+) -> None:
+    model = ledgered(http, ledger, clock)
+    for owner in ("ada", "bob", "ada", None):
+        await model.ask(replace(ASK, owner=owner))
+    by_owner = await ledger.breakdown("owner")
+    assert {name: totals.calls for name, totals in by_owner.items()} == {"ada": 2, "bob": 1, "": 1}
+    assert by_owner["ada"].cost == {"CNY": 2 * ANSWER_COST}
+    assert (await ledger.breakdown("model", owner="bob")).keys() == {"deepseek-flash"}
+
+
+async def test_the_migration_makes_the_tables_that_the_code_describes(database: Database) -> None:
+    ours = MetaData(naming_convention=metadata.naming_convention)
+    for name in ("ledger_entries", "provider_limits", "provider_slots", "model_answers",
+                 "sampling_requests"):  # fmt: skip
+        metadata.tables[name].to_metadata(ours)
+
+    def is_ours(name: str | None, kind: str, _: object) -> bool:
+        return kind != "table" or name in ours.tables
+
+    def differences(connection: Connection) -> object:
+        context = MigrationContext.configure(connection, opts={"include_name": is_ours})
+        return compare_metadata(context, ours)
+
+    async with database.read() as connection:
+        assert await connection.run_sync(differences) == []
 
 
 async def test_what_a_cache_answers_is_counted_apart(ledger: Ledger) -> None:
