@@ -141,7 +141,7 @@ class _Show:
             {
                 "problem": PROBLEM,
                 "tests": TESTS,
-                "candidates": 6,
+                "candidates": 10,
                 "budget": _BUDGET,
                 "wait_seconds": 45,
             },

@@ -1,0 +1,75 @@
+"""The other column of the table: PostgreSQL, Redis, and work done by another process."""
+
+import subprocess
+from pathlib import Path
+
+from tests.services.orchestrator import call, command, connect, environment, until_ended
+from tests.services.postgres_server import PostgresServer
+from tests.services.process import stop_process
+from tests.services.programmer import PROBLEM, RIGHT, TESTS, programmer, provider_settings
+from tests.services.provider_server import provider_server
+from tests.services.redis_server import RedisServer
+
+
+async def test_the_main_job_on_postgresql_and_redis(
+    tmp_path: Path, postgres_server: PostgresServer, redis_server: RedisServer
+) -> None:
+    async with provider_server(programmer()) as provider:
+        settings = {
+            **provider_settings(provider.base_url),
+            "DATABASE_URL": postgres_server.create_database(),
+            "REDIS_URL": redis_server.url,
+        }
+        async with connect("http-modern", tmp_path, settings) as client:
+            report = await call(client, "health", {})
+            backends = {part["part"]: part["backend"] for part in report["parts"]}
+            assert backends["store"] == "PostgreSQL"
+            assert backends["queue"] == "Redis Streams"
+            assert report["ok"], report
+            arguments = {"problem": PROBLEM, "tests": TESTS, "candidates": 1}
+            started = await call(client, "loop_start", arguments)
+            loop = await until_ended(client, started["loop_id"])
+            assert loop["code"] == RIGHT
+            task = await call(
+                client,
+                "queue_add_task",
+                {"task_type": "sandbox.execute", "payload": {"code": "print(1)"}},
+            )
+            done = await call(
+                client, "queue_get_task", {"task_id": task["task_id"], "wait_seconds": 20}
+            )
+            assert done["result"]["stdout"] == "1\n"
+
+
+async def test_a_worker_process_does_what_a_server_without_workers_takes_in(
+    tmp_path: Path, redis_server: RedisServer
+) -> None:
+    database_url = f"sqlite:///{tmp_path}/shared.db"
+    settings = {
+        "REDIS_URL": redis_server.url.replace("/0", "/1"),
+        "DATABASE_URL": database_url,
+        "MCP_ORCHESTRATOR_EMBEDDED_WORKER": "false",
+    }
+    async with connect("stdio-handshake", tmp_path, settings) as client:
+        task = await call(
+            client,
+            "queue_add_task",
+            {"task_type": "travel.write_itinerary", "payload": {"city": "Bern", "nights": 2}},
+        )
+        waiting = await call(
+            client, "queue_get_task", {"task_id": task["task_id"], "wait_seconds": 1}
+        )
+        assert waiting["status"] == "pending"
+        worker = subprocess.Popen(
+            command("worker"), env=environment(tmp_path, **settings), cwd=tmp_path,
+            stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        try:
+            done = await call(
+                client, "queue_get_task", {"task_id": task["task_id"], "wait_seconds": 30}
+            )
+        finally:
+            stop_process(worker)
+    assert done["status"] == "completed", done
+    assert done["result"]["days"][0] == "Day 1: Bern, arrival"
+    assert worker.returncode == 0
