@@ -4,6 +4,7 @@ from mcp_orchestrator.errors import BusinessRefusalError
 from mcp_orchestrator.saga.definition import SagaDefinition, SagaStep
 from mcp_orchestrator.saga.engine import SagaEngine
 from mcp_orchestrator.saga.events import EventType
+from mcp_orchestrator.saga.intervention import Interventions, Order, Preview
 from mcp_orchestrator.saga.orchestrator import SagaConfig, SagaOrchestrator, SagaResult
 from mcp_orchestrator.saga.parsing import DefinitionDocument, parse_definition
 from mcp_orchestrator.saga.retry import NO_RETRY, RetryPolicy
@@ -20,8 +21,11 @@ __all__ = [
     "BusinessRefusalError",
     "DefinitionDocument",
     "EventType",
+    "Interventions",
     "JsonObject",
     "JsonValue",
+    "Order",
+    "Preview",
     "RetryPolicy",
     "SagaConfig",
     "SagaDefinition",

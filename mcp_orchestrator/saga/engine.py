@@ -14,6 +14,7 @@ from mcp_orchestrator.saga import inbox
 from mcp_orchestrator.saga.catalog import KnownActions
 from mcp_orchestrator.saga.definition import SagaDefinition
 from mcp_orchestrator.saga.dispatcher import Dispatcher
+from mcp_orchestrator.saga.intervention import Interventions
 from mcp_orchestrator.saga.journal import Journal, Origin
 from mcp_orchestrator.saga.planning import consequences
 from mcp_orchestrator.saga.progress import begin
@@ -46,6 +47,10 @@ class SagaEngine:
 
     Without ``run`` (or the ``async with``) it still starts, shows and aborts sagas; another
     process then runs them.
+
+    Attributes:
+        runner_id: the name under which it holds leases.
+        by_hand: what a person can do to a saga that is finished or held.
 
     Args:
         database: the store.
@@ -86,6 +91,10 @@ class SagaEngine:
             database, committer, self._actions, around,
             runner_id=self.runner_id, lease_seconds=lease_seconds,
             max_concurrent=max_concurrent, max_takeovers=max_takeovers,
+        )  # fmt: skip
+        self.by_hand = Interventions(
+            database=database, committer=committer, journal=self._journal, actions=self._actions,
+            dispatcher=self._dispatcher, clock=self._clock, runner_id=self.runner_id,
         )  # fmt: skip
         self._tasks: TaskGroup | None = None
 

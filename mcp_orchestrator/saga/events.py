@@ -31,6 +31,8 @@ class EventType(StrEnum):
     RELEASED = "released"
     MANUAL_RETRY = "manual_retry"
     MANUAL_COMPENSATE = "manual_compensate"
+    MANUAL_RESOLVE = "manual_resolve"
+    STEP_SKIPPED = "step_skipped"
 
 
 @dataclass(frozen=True, slots=True)

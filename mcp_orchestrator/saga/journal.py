@@ -10,7 +10,8 @@ from mcp_orchestrator.clock import Clock
 from mcp_orchestrator.saga.checkpoint import SagaRecord, checkpoint_columns
 from mcp_orchestrator.saga.definition import SagaDefinition
 from mcp_orchestrator.saga.events import EventType, SagaEvent
-from mcp_orchestrator.saga.progress import SagaProgress, begin, evolve
+from mcp_orchestrator.saga.evolution import evolve
+from mcp_orchestrator.saga.progress import SagaProgress, begin
 from mcp_orchestrator.saga.redaction import Redactor
 from mcp_orchestrator.saga.values import JsonObject, JsonValue
 from mcp_orchestrator.store.canonical import canonical_json, clean_text
@@ -27,6 +28,16 @@ _SNAPSHOTS = {
     EventType.SAGA_COMPLETE,
     EventType.SAGA_FAILED,
     EventType.SAGA_ABORTED,
+}
+
+
+#: A saga that got on, or that a person has looked at, is not suspected of killing its runners.
+_CLEARS_TAKEOVERS = {
+    EventType.STEP_COMPLETE,
+    EventType.COMPENSATION_COMPLETE,
+    EventType.RELEASED,
+    EventType.MANUAL_RETRY,
+    EventType.MANUAL_COMPENSATE,
 }
 
 
@@ -130,6 +141,7 @@ class Journal:
         *,
         memo: tuple[str, JsonValue] | None = None,
         consumed: Sequence[int] = (),
+        release: bool = False,
     ) -> SagaRecord:
         """Write what happened to a saga; it is on disk when this returns.
 
@@ -138,6 +150,7 @@ class Journal:
             events: what happened, in order.
             memo: name and value of a memo to keep.
             consumed: ids of the messages in the inbox that the events stand for.
+            release: give the lease back with the same write, for whoever sees it.
 
         Returns:
             The saga as it is now.
@@ -148,10 +161,10 @@ class Journal:
             BackendUnavailableError: the database failed.
         """
         extended, rows = self._extend(record, events)
-        if any(event.type is EventType.STEP_COMPLETE for event in events):
-            extended = replace(extended, takeovers=0)  # it got on, so it kills nobody
+        if any(event.type in _CLEARS_TAKEOVERS for event in events):
+            extended = replace(extended, takeovers=0)
         now = self._clock.now()
-        owner = None if _is_at_rest(extended.progress) else self._runner_id
+        owner = None if release or _is_at_rest(extended.progress) else self._runner_id
         columns = {
             **checkpoint_columns(extended, now),
             "wake_at": wake_at(extended.progress),

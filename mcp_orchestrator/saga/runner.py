@@ -15,11 +15,12 @@ from mcp_orchestrator.saga.attempt import failure_event, run_bounded
 from mcp_orchestrator.saga.checkpoint import SagaRecord
 from mcp_orchestrator.saga.definition import SagaStep
 from mcp_orchestrator.saga.events import EventType, SagaEvent
+from mcp_orchestrator.saga.evolution import evolve
 from mcp_orchestrator.saga.inbox import Message, events_of
 from mcp_orchestrator.saga.journal import Journal
 from mcp_orchestrator.saga.memos import Memos
 from mcp_orchestrator.saga.planning import arguments_of, consequences, result_of
-from mcp_orchestrator.saga.progress import SagaProgress, evolve
+from mcp_orchestrator.saga.progress import SagaProgress
 from mcp_orchestrator.saga.redaction import Redactor
 from mcp_orchestrator.saga.states import StepState
 from mcp_orchestrator.saga.step import Action, StepHandle
@@ -253,11 +254,17 @@ class SagaRun:
             saga_id=self.record.saga_id,
             step_name=step.name,
             attempt=attempt,
-            idempotency_key=f"{self.record.saga_id}:{step.name}{suffix}",
+            idempotency_key=self._key(index) + suffix,
             user_id=self.record.user_id,
         )
         work = partial(function, arguments, handle)
         return as_json(await run_bounded(work, step.timeout, self._around.clock))
+
+    def _key(self, index: int) -> str:
+        """Return a step's idempotency key: the same until the step was undone and runs anew."""
+        step = self.progress.steps[index]
+        again = f":{step.repetition}" if step.repetition else ""
+        return f"{self.record.saga_id}:{step.name}{again}"
 
     async def _settle(self, index: int, step: SagaStep) -> None:
         """Decide about a step that was in flight when its runner stopped.

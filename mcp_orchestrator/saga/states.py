@@ -52,16 +52,19 @@ SAGA_TRANSITIONS: dict[SagaState, frozenset[SagaState]] = {
     SagaState.ABORTED: frozenset({SagaState.RUNNING, SagaState.COMPENSATING}),
 }
 
-#: A step goes back to PENDING only when a person retries or rewinds its saga.
+#: Only a person sends a step back: to PENDING to run it again, from FAILED to COMPLETED to undo
+#: once more what could not be undone.
 STEP_TRANSITIONS: dict[StepState, frozenset[StepState]] = {
     StepState.PENDING: frozenset({StepState.EXECUTING, StepState.COMPLETED}),
-    StepState.EXECUTING: frozenset({StepState.EXECUTING, StepState.COMPLETED, StepState.FAILED}),
+    StepState.EXECUTING: frozenset(
+        {StepState.EXECUTING, StepState.COMPLETED, StepState.FAILED, StepState.PENDING}
+    ),
     StepState.COMPLETED: frozenset({StepState.COMPENSATING, StepState.PENDING}),
     StepState.COMPENSATING: frozenset(
         {StepState.COMPENSATING, StepState.COMPENSATED, StepState.FAILED}
     ),
     StepState.COMPENSATED: frozenset({StepState.PENDING}),
-    StepState.FAILED: frozenset({StepState.PENDING, StepState.COMPENSATING}),
+    StepState.FAILED: frozenset({StepState.PENDING, StepState.COMPLETED}),
 }
 
 

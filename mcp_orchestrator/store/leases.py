@@ -97,6 +97,31 @@ async def claim(
     return {row[0]: row[1] for row in rows}
 
 
+async def take_at_rest(
+    connection: AsyncConnection, runner_id: str, saga_id: str, epoch: int, now: datetime
+) -> bool:
+    """Take a saga that nobody runs because it is finished or held, for a person's order.
+
+    Args:
+        connection: where to write.
+        runner_id: who takes it.
+        saga_id: the saga.
+        epoch: its epoch when the person looked at it.
+        now: the present moment.
+
+    Returns:
+        Whether it was taken; not if somebody else has changed it since.
+    """
+    table = saga_checkpoints.c
+    taken = update(saga_checkpoints).where(
+        table.saga_id == saga_id,
+        table.epoch == epoch,
+        or_(table.lease_owner.is_(None), ~_owner_is_alive(now)),
+    )
+    values = taken.values(lease_owner=runner_id, epoch=epoch + 1).returning(table.saga_id)
+    return (await connection.execute(values)).first() is not None
+
+
 async def next_wake(connection: AsyncConnection, now: datetime) -> datetime | None:
     """Return when the next sleeping saga wakes."""
     wake = saga_checkpoints.c.wake_at
@@ -118,13 +143,15 @@ def _free(
 ) -> Sequence[ColumnElement[bool]]:
     """Return the conditions under which a saga is nobody's and has something to do."""
     table = saga_checkpoints.c
-    alive = exists().where(
-        saga_runners.c.runner_id == table.lease_owner, saga_runners.c.lease_until > now
-    )
-    unowned: ColumnElement[bool] = or_(table.lease_owner.is_(None), ~alive)
+    unowned: ColumnElement[bool] = or_(table.lease_owner.is_(None), ~_owner_is_alive(now))
     if lost:
         unowned = or_(unowned, (table.lease_owner == runner_id) & table.saga_id.in_(lost))
     message = exists().where(saga_inbox.c.saga_id == table.saga_id)
     awake = or_(table.wake_at.is_(None), table.wake_at <= now, message)
     held = (table.held_reason.is_not(None)) & ~message
     return (cast("ColumnElement[bool]", OPEN), unowned, awake, ~held)
+
+
+def _owner_is_alive(now: datetime) -> ColumnElement[bool]:
+    owner = saga_runners.c.runner_id == saga_checkpoints.c.lease_owner
+    return exists().where(owner, saga_runners.c.lease_until > now)

@@ -25,7 +25,8 @@ from mcp_orchestrator.saga import (
     StepState,
 )
 from mcp_orchestrator.saga.events import SagaEvent
-from mcp_orchestrator.saga.progress import begin, evolve
+from mcp_orchestrator.saga.evolution import evolve
+from mcp_orchestrator.saga.progress import begin
 from mcp_orchestrator.store.commits import GroupCommitter
 from mcp_orchestrator.store.engine import Database
 from mcp_orchestrator.store.sagas import read_memos

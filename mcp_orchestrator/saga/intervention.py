@@ -1,0 +1,230 @@
+"""What a person can do to a saga that is finished or held: each with a reason, and audited."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from pydantic import JsonValue
+
+from mcp_orchestrator.clock import Clock
+from mcp_orchestrator.errors import ConflictError, InvalidInputError
+from mcp_orchestrator.saga.catalog import KnownActions
+from mcp_orchestrator.saga.checkpoint import SagaRecord, record_of
+from mcp_orchestrator.saga.dispatcher import Dispatcher
+from mcp_orchestrator.saga.events import EventType, SagaEvent
+from mcp_orchestrator.saga.evolution import evolve
+from mcp_orchestrator.saga.journal import Journal
+from mcp_orchestrator.saga.progress import SagaProgress
+from mcp_orchestrator.saga.states import StepState
+from mcp_orchestrator.saga.values import JsonObject
+from mcp_orchestrator.saga.view import SagaView, saga_view
+from mcp_orchestrator.store.canonical import as_json
+from mcp_orchestrator.store.commits import GroupCommitter
+from mcp_orchestrator.store.engine import Database
+from mcp_orchestrator.store.leases import take_at_rest
+from mcp_orchestrator.store.sagas import read_checkpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """By whom and why a saga is changed by hand.
+
+    Attributes:
+        reason: the audit trail keeps it; not empty.
+        user_id: who gives the order, when known.
+    """
+
+    reason: str
+    user_id: str | None = None
+
+    def data(self, **more: JsonValue) -> JsonObject:
+        """Return what the audit event says."""
+        if not self.reason.strip():
+            raise InvalidInputError(
+                "A reason is needed.", remedy="Say why: the audit trail keeps it."
+            )
+        by: JsonObject = {"by": self.user_id} if self.user_id is not None else {}
+        return {"reason": self.reason, **by, **more}
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What an intervention would do.
+
+    Attributes:
+        runs: the steps that would be run, in order.
+        compensates: the steps that would be undone, in order.
+        skips: the steps that would count as done.
+    """
+
+    runs: list[str]
+    compensates: list[str]
+    skips: list[str]
+
+
+class Interventions:
+    """Changes sagas by hand; a preview says what would be run, undone and skipped.
+
+    Args:
+        database: where the sagas are.
+        committer: the process's one writer.
+        journal: the only one that writes histories.
+        actions: what this process can run.
+        dispatcher: looks for the sagas that are set going again.
+        clock: the time.
+        runner_id: the name under which leases are held.
+    """
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        committer: GroupCommitter,
+        journal: Journal,
+        actions: KnownActions,
+        dispatcher: Dispatcher,
+        clock: Clock,
+        runner_id: str,
+    ) -> None:
+        self._database = database
+        self._committer = committer
+        self._journal = journal
+        self._actions = actions
+        self._dispatcher = dispatcher
+        self._clock = clock
+        self._runner_id = runner_id
+
+    async def preview_retry(self, saga_id: str, skip: Mapping[str, JsonValue]) -> Preview:
+        """Say what ``retry`` would do."""
+        record = await self._load(saga_id)
+        after = _fold(record, self._retry_events(record, Order("preview"), skip))
+        open_steps = [s.name for s in after.steps if s.state is not StepState.COMPLETED]
+        return Preview(open_steps, [], list(skip))
+
+    async def retry(
+        self, saga_id: str, order: Order, *, skip: Mapping[str, JsonValue] | None = None
+    ) -> SagaView:
+        """Set a saga going again: every step that is not completed runs, with fresh attempts.
+
+        A step that had been undone gets a new idempotency key; what it kept as memos stays.
+
+        Args:
+            saga_id: a saga that is FAILED, ABORTED or held.
+            order: by whom and why.
+            skip: steps that shall count as done, and what they shall have returned.
+
+        Raises:
+            NotFoundError: there is no such saga.
+            ConflictError: it is running or completed, or somebody else has just changed it.
+            InvalidInputError: a skipped step does not exist, or the reason is empty.
+        """
+        record = await self._load(saga_id)
+        return await self._apply(record, self._retry_events(record, order, skip or {}))
+
+    async def preview_compensate(self, saga_id: str) -> Preview:
+        """Say what ``compensate`` would do."""
+        record = await self._load(saga_id)
+        after = _fold(record, [self._event(EventType.MANUAL_COMPENSATE, {})])
+        undone = [
+            step.name
+            for step, plan in zip(after.steps, record.definition.steps, strict=True)
+            if step.state is StepState.COMPLETED and plan.compensation is not None
+        ]
+        return Preview([], undone[::-1], [])
+
+    async def compensate(self, saga_id: str, order: Order) -> SagaView:
+        """Undo every completed step, and try again what could not be undone.
+
+        Raises:
+            NotFoundError: there is no such saga.
+            ConflictError: it is running, or somebody else has just changed it.
+        """
+        record = await self._load(saga_id)
+        event = self._event(EventType.MANUAL_COMPENSATE, order.data())
+        return await self._apply(record, [event])
+
+    async def resolve(
+        self,
+        saga_id: str,
+        order: Order,
+        *,
+        happened: Mapping[str, JsonValue] | None = None,
+    ) -> SagaView:
+        """Say that what needed a person is settled; a held saga goes on.
+
+        Args:
+            saga_id: a saga that is held, or finished with a list for a person.
+            order: by whom and why.
+            happened: steps in flight whose effect did happen, and what they returned; the
+                others in flight are repeated with the same idempotency key.
+
+        Raises:
+            NotFoundError: there is no such saga.
+            ConflictError: nothing needs a person, or somebody else has just changed it.
+        """
+        record = await self._load(saga_id)
+        if not record.progress.needs_person:
+            raise ConflictError(f"Saga {saga_id!r} needs nobody.")
+        held = record.progress.held_reason is not None
+        kind = EventType.RELEASED if held else EventType.MANUAL_RESOLVE
+        done = [
+            self._event(
+                EventType.STEP_COMPLETE,
+                {"result": as_json(result), "resolved": True},
+                record.definition.index_of(name),
+            )
+            for name, result in (happened or {}).items()
+        ]
+        return await self._apply(record, [*done, self._event(kind, order.data())])
+
+    def _retry_events(
+        self, record: SagaRecord, order: Order, skip: Mapping[str, JsonValue]
+    ) -> list[SagaEvent]:
+        if all(step.state is StepState.COMPLETED for step in record.progress.steps):
+            raise ConflictError(f"Saga {record.saga_id!r} has nothing left to run.")
+        skipped = [
+            self._event(
+                EventType.STEP_SKIPPED,
+                {"result": as_json(result)},
+                record.definition.index_of(name),
+            )
+            for name, result in skip.items()
+        ]
+        return [self._event(EventType.MANUAL_RETRY, order.data()), *skipped]
+
+    def _event(self, kind: EventType, data: JsonObject, step: int | None = None) -> SagaEvent:
+        return SagaEvent(kind, self._clock.now(), step, data)
+
+    async def _load(self, saga_id: str) -> SagaRecord:
+        async with self._database.read() as connection:
+            row = await read_checkpoint(connection, saga_id)
+        record = record_of(row, self._actions.definition(row["definition_hash"], row["body"]))
+        if not (record.progress.state.is_finished or record.progress.held_reason is not None):
+            raise ConflictError(
+                f"Saga {saga_id!r} is {record.progress.state}.",
+                remedy="Wait until it is finished or held, or abort it first.",
+            )
+        return record
+
+    async def _apply(self, record: SagaRecord, events: Sequence[SagaEvent]) -> SagaView:
+        """Check, take the saga, write, and let whoever has room go on with it."""
+        _fold(record, events)
+        saga_id, epoch, now = record.saga_id, record.epoch, self._clock.now()
+        taken = await self._committer.submit(
+            lambda c: take_at_rest(c, self._runner_id, saga_id, epoch, now)
+        )
+        if not taken:
+            raise ConflictError(
+                f"Saga {saga_id!r} was changed by somebody else just now.",
+                remedy="Look at it again before you decide.",
+            )
+        mine = await self._load(saga_id)
+        written = await self._journal.append(mine, events, release=True)
+        self._dispatcher.nudge()
+        return saga_view(written.row)
+
+
+def _fold(record: SagaRecord, events: Sequence[SagaEvent]) -> SagaProgress:
+    progress = record.progress
+    for event in events:
+        progress = evolve(progress, event)
+    return progress
