@@ -18,6 +18,7 @@ The tree::
     └── ProviderError            a model provider refused or failed
         ├── ProviderRejectedError    will fail again (400, 401, 402, 403, 404, 422)
         └── ProviderUnavailableError may work later (429, 5xx, connection, time-out)
+            └── AnswerLostError      as that, and the lost answer may have been billed
 """
 
 from typing import ClassVar
@@ -163,3 +164,9 @@ class ProviderUnavailableError(ProviderError):
     """The provider may answer later (429, 5xx, connection error, time-out)."""
 
     code = "provider_unavailable"
+
+
+class AnswerLostError(ProviderUnavailableError):
+    """The provider was at work, and may bill it, but no usable answer came (cut, time-out)."""
+
+    code = "answer_lost"

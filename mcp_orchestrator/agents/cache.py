@@ -22,7 +22,12 @@ from mcp_orchestrator.agents.bell import Bell
 from mcp_orchestrator.agents.leases import renewed
 from mcp_orchestrator.agents.model import ModelReply, ModelRequest
 from mcp_orchestrator.clock import Clock
-from mcp_orchestrator.errors import ProviderError, ProviderRejectedError, ProviderUnavailableError
+from mcp_orchestrator.errors import (
+    AnswerLostError,
+    ProviderError,
+    ProviderRejectedError,
+    ProviderUnavailableError,
+)
 from mcp_orchestrator.store.commits import GroupCommitter
 from mcp_orchestrator.store.engine import Database
 from mcp_orchestrator.store.schema.ledger import model_answers as answers
@@ -264,12 +269,14 @@ def answer_key(provider: str, model: str, request: ModelRequest) -> str:
 def _failure(error: ProviderError) -> dict[str, object]:
     return {
         "message": error.message, "remedy": error.remedy, "provider": error.provider,
-        "status": error.status, "rejected": isinstance(error, ProviderRejectedError),
+        "status": error.status, "kind": error.code,
     }  # fmt: skip
 
 
 def _error(failure: dict[str, object]) -> ProviderError:
-    kind = ProviderRejectedError if failure["rejected"] else ProviderUnavailableError
+    kinds = (ProviderRejectedError, AnswerLostError)
+    codes: dict[object, type[ProviderError]] = {kind.code: kind for kind in kinds}
+    kind = codes.get(failure["kind"], ProviderUnavailableError)
     status = failure["status"]
     return kind(
         str(failure["message"]), provider=str(failure["provider"]), remedy=str(failure["remedy"]),

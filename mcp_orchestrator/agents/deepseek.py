@@ -19,7 +19,11 @@ from mcp_orchestrator.agents.http import ProviderHttp
 from mcp_orchestrator.agents.model import Message, ModelReply, ModelRequest, Progress, Usage
 from mcp_orchestrator.agents.prices import DEEPSEEK_FLASH, Prices
 from mcp_orchestrator.clock import Clock
-from mcp_orchestrator.errors import ProviderRejectedError, ProviderUnavailableError
+from mcp_orchestrator.errors import (
+    AnswerLostError,
+    ProviderRejectedError,
+    ProviderUnavailableError,
+)
 
 BASE_URL: Final = "https://api.deepseek.com"
 MODEL: Final = "deepseek-flash"
@@ -102,7 +106,7 @@ class DeepSeekModel:
             spent.append(reply.usage)
             if reply.text.strip() or not request.json_object:
                 return replace(reply, usage=_sum(spent))
-        raise ProviderUnavailableError(
+        raise AnswerLostError(
             f"{self.provider} answered {len(spent)} times with blanks instead of JSON.",
             provider=self.provider,
             remedy="Ask again, or put an example of the JSON into the prompt.",

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from mcp_orchestrator.errors import (
+    AnswerLostError,
     ProviderError,
     ProviderRejectedError,
     ProviderUnavailableError,
@@ -169,7 +170,7 @@ def unusable_answer(account: Account, what: str, *, may_retry: bool) -> FailedAt
         what: what is wrong with it, to follow "answered with …".
         may_retry: whether another attempt is likely to do better without being paid twice.
     """
-    error = ProviderUnavailableError(
+    error = AnswerLostError(
         f"{account.provider} answered with {what}.",
         provider=account.provider,
         remedy=f"Ask again; if it persists, check {account.url_setting}.",
@@ -177,15 +178,29 @@ def unusable_answer(account: Account, what: str, *, may_retry: bool) -> FailedAt
     return FailedAttempt(error, may_retry=may_retry)
 
 
-def failed_connection(account: Account, what: str, *, may_retry: bool) -> FailedAttempt:
+def hung_up(account: Account) -> FailedAttempt:
+    """Classify an answer of padding alone: the provider was too busy to begin."""
+    error = ProviderUnavailableError(
+        f"{account.provider} answered with nothing but padding.",
+        provider=account.provider,
+        remedy="It is overloaded. Ask again later.",
+    )
+    return FailedAttempt(error, may_retry=True)
+
+
+def failed_connection(
+    account: Account, what: str, *, reached: bool, may_retry: bool
+) -> FailedAttempt:
     """Classify a connection that failed or a time limit that passed.
 
     Args:
         account: whom we asked.
         what: what happened, such as ``"did not answer within 300 s"``.
+        reached: the provider has got the request.
         may_retry: False when the provider may still be at work on it, and be paid for it.
     """
-    error = ProviderUnavailableError(
+    kind = AnswerLostError if reached else ProviderUnavailableError
+    error = kind(
         f"{account.provider} {what}.",
         provider=account.provider,
         remedy=f"Check the network and {account.url_setting}, then ask again.",

@@ -21,6 +21,7 @@ from mcp_orchestrator.agents.failures import (
     JsonObject,
     failed_connection,
     failure_of_status,
+    hung_up,
     parse_padded_json,
     unusable_answer,
 )
@@ -238,19 +239,19 @@ class ProviderHttp:
                 return await attempt()
         except TimeoutError as error:
             what = f"did not finish within {limits.whole:g} s"
-            raise failed_connection(account, what, may_retry=False) from error
+            raise failed_connection(account, what, reached=True, may_retry=False) from error
         except httpx.ConnectTimeout as error:
             what = f"could not be reached within {limits.connect:g} s"
-            raise failed_connection(account, what, may_retry=True) from error
+            raise failed_connection(account, what, reached=False, may_retry=True) from error
         except httpx.TimeoutException as error:
             what = f"sent nothing for {limits.read:g} s"
-            raise failed_connection(account, what, may_retry=False) from error
+            raise failed_connection(account, what, reached=True, may_retry=False) from error
         except httpx.ConnectError as error:
             what = f"cannot be reached at {self.base_url}"
-            raise failed_connection(account, what, may_retry=True) from error
+            raise failed_connection(account, what, reached=False, may_retry=True) from error
         except (httpx.TransportError, httpx.StreamError, httpx.DecodingError) as error:
             what = f"broke the connection ({type(error).__name__})"
-            raise failed_connection(account, what, may_retry=True) from error
+            raise failed_connection(account, what, reached=True, may_retry=True) from error
 
     async def _whole(self, method: str, path: str, body: JsonObject | None) -> JsonObject:
         async with self._answer(method, path, body) as response:
@@ -262,7 +263,7 @@ class ProviderHttp:
                 self.account, "something that is not a JSON object", may_retry=False
             ) from error
         if found is None:  # padded under load, then hung up: no work was done
-            raise unusable_answer(self.account, "nothing but padding", may_retry=True)
+            raise hung_up(self.account)
         return found
 
     @asynccontextmanager
@@ -290,7 +291,7 @@ class ProviderHttp:
         if "text/event-stream" not in response.headers.get("content-type", ""):
             found = _event(await self._text(response), self.account)
             if found is None:
-                raise unusable_answer(self.account, "nothing but padding", may_retry=True)
+                raise hung_up(self.account)
             yield found
             return
         received = 0

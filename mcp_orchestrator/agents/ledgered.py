@@ -8,7 +8,7 @@ from mcp_orchestrator.agents.budgets import BudgetRules
 from mcp_orchestrator.agents.model import Model, ModelReply, ModelRequest, Progress
 from mcp_orchestrator.agents.prices import Prices, largest_use
 from mcp_orchestrator.clock import Clock
-from mcp_orchestrator.errors import OrchestratorError
+from mcp_orchestrator.errors import AnswerLostError, OrchestratorError
 from mcp_orchestrator.store.ledger import Ledger, Outcome, PlannedCall, Spent
 
 
@@ -56,7 +56,8 @@ class LedgeredModel:
         try:
             reply = await self._inner.ask(request, on_progress=on_progress)
         except OrchestratorError as error:
-            await self._settle(entry_id, Outcome.FAILED, Spent(), started, error_code=error.code)
+            spent = None if isinstance(error, AnswerLostError) else Spent()
+            await self._settle(entry_id, Outcome.FAILED, spent, started, error_code=error.code)
             raise
         except BaseException:  # cancelled, or a fault of ours: it may have been billed
             await self._settle(entry_id, Outcome.CANCELLED, None, started)

@@ -28,6 +28,7 @@ from mcp_orchestrator.agents import (
     perplexity,
 )
 from mcp_orchestrator.errors import (
+    AnswerLostError,
     ConfigurationError,
     ProviderError,
     ProviderRejectedError,
@@ -176,26 +177,26 @@ async def test_what_is_refused_is_asked_once(any_bench: Bench, status: int, reme
 
 
 @pytest.mark.parametrize(
-    ("bad", "asked"),
+    ("bad", "asked", "lost"),
     [
-        (says_error(500), 3),
-        (says_error(502), 3),
-        (says_error(503), 3),
-        (raw(b"<html>Bad Gateway", status=502), 3),
-        (Answer(drop=True), 3),
-        (raw(b'{"id": "x", ', cut=True), 3),
-        (raw(b"\n\n", b": keep-alive\n\n"), 3),
-        (raw(b"this is not JSON"), 1),
-        (raw(b"[1, 2]"), 1),
-        (reply({"choices": 7, "status": 7}), 1),
+        (says_error(500), 3, False),
+        (says_error(502), 3, False),
+        (says_error(503), 3, False),
+        (raw(b"<html>Bad Gateway", status=502), 3, False),
+        (Answer(drop=True), 3, True),
+        (raw(b'{"id": "x", ', cut=True), 3, True),
+        (raw(b"\n\n", b": keep-alive\n\n"), 3, False),
+        (raw(b"this is not JSON"), 1, True),
+        (raw(b"[1, 2]"), 1, True),
+        (reply({"choices": 7, "status": 7}), 1, True),
         (reply({"error": {"message": "overloaded", "code": "overloaded"}, "id": "x",
-                "status": "failed"}), None),
+                "status": "failed"}), None, False),
     ],
     ids=["500", "502", "503", "html", "dropped", "cut", "padding", "text", "array", "shape",
          "error-in-200"],
 )  # fmt: skip
 async def test_what_may_work_later_is_asked_again_where_that_costs_nothing(
-    any_bench: Bench, bad: Answer, asked: int | None
+    any_bench: Bench, bad: Answer, asked: int | None, lost: bool
 ) -> None:
     any_bench.server.queue(*[bad] * 3)
     with pytest.raises(ProviderUnavailableError) as caught:
@@ -204,8 +205,11 @@ async def test_what_may_work_later_is_asked_again_where_that_costs_nothing(
     if asked is not None:
         assert len(any_bench.server.requests) == asked
         assert len(any_bench.clock.slept) == asked - 1
-    entry = await any_bench.entry()
-    assert (entry.outcome, entry.error_code) == (Outcome.FAILED, "provider_unavailable")
+    entry, totals = await any_bench.entry(), await any_bench.ledger.totals()
+    assert (entry.outcome, entry.error_code) == (Outcome.FAILED, caught.value.code)
+    may_be_billed = isinstance(caught.value, AnswerLostError)
+    assert may_be_billed is lost
+    assert bool(totals.reserved_tokens) is lost, "what may be billed keeps its reservation"
 
 
 @pytest.mark.parametrize(
