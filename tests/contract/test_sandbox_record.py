@@ -1,0 +1,101 @@
+"""Every run is a row before its caller sees the result, and the row stays as it is."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+
+from mcp_orchestrator.clock import SystemClock
+from mcp_orchestrator.errors import NotFoundError
+from mcp_orchestrator.sandbox import (
+    ExecutionRequest,
+    RunStatus,
+    Sandbox,
+    TestRequest,
+    open_sandbox,
+)
+from mcp_orchestrator.store.commits import GroupCommitter
+from mcp_orchestrator.store.engine import Database
+from mcp_orchestrator.store.runs import RunStore
+
+HOSTILE = "import os, ctypes, socket\nexec(input())\nos.system('rm -rf /')\n"
+
+
+@pytest.fixture
+async def runs(database: Database) -> AsyncIterator[RunStore]:
+    async with GroupCommitter(database) as committer:
+        yield RunStore(database, committer)
+
+
+@pytest.fixture
+async def recording(runs: RunStore) -> AsyncIterator[Sandbox]:
+    sandbox = await open_sandbox("bubblewrap", clock=SystemClock(), runs=runs)
+    yield sandbox
+    await sandbox.close()
+
+
+async def test_a_run_is_recorded_with_what_held(recording: Sandbox, runs: RunStore) -> None:
+    request = ExecutionRequest("print('a\\0b')", owner="ann", saga_id="s1", task_id="t1")
+    result = await recording.run(request)
+    record = await runs.get(result.run_id, owner="ann")
+    assert (record.status, record.stdout, record.exit_code) == ("ok", b"a\0b\n", 0)
+    assert (record.owner, record.saga_id, record.task_id) == ("ann", "s1", "t1")
+    assert record.layers == list(result.layers)
+    assert record.limits["processes"] == request.limits.processes
+    assert record.started_at <= record.finished_at
+    assert len(record.code_hash) == 64
+
+
+async def test_another_owner_does_not_find_it(recording: Sandbox, runs: RunStore) -> None:
+    result = await recording.run(ExecutionRequest("1", owner="ann"))
+    with pytest.raises(NotFoundError):
+        await runs.get(result.run_id, owner="bob")
+
+
+async def test_a_sagas_runs_are_found_together(recording: Sandbox, runs: RunStore) -> None:
+    first = await recording.run(ExecutionRequest("1", saga_id="s2"))
+    report = await recording.run_tests(TestRequest("x = 1", "assert x == 1", saga_id="s2"))
+    found = await runs.of_saga("s2")
+    assert [record.run_id for record in found] == [first.run_id, report.run.run_id]
+    assert [record.kind for record in found] == ["program", "tests"]
+    assert found[1].files_hash is not None
+
+
+async def test_a_refusal_is_recorded_with_its_rules(recording: Sandbox, runs: RunStore) -> None:
+    result = await recording.run(ExecutionRequest(HOSTILE))
+    assert result.status is RunStatus.REFUSED
+    assert (result.backend, result.layers) == ("none", ())
+    assert "allow_risky" in result.reason
+    record = await runs.get(result.run_id)
+    assert record.risk_score == result.risk.score >= 60
+    assert {finding["rule"] for finding in record.risk_findings} >= {"native-code", "process"}
+
+
+async def test_a_risky_program_that_is_allowed_runs_strictly(
+    recording: Sandbox, runs: RunStore
+) -> None:
+    result = await recording.run(
+        ExecutionRequest("import ctypes, socket\nprint(1)", allow_risky=True)
+    )
+    assert (result.status, result.stdout) == (RunStatus.OK, "1\n")
+    record = await runs.get(result.run_id)
+    assert record.limits["processes"] == 16
+
+
+async def test_refused_tests_pass_nothing(recording: Sandbox) -> None:
+    report = await recording.run_tests(TestRequest(HOSTILE, "assert True"))
+    assert report.run.status is RunStatus.REFUSED
+    assert not report.all_passed
+
+
+@pytest.mark.parametrize(
+    "statement", ["UPDATE sandbox_runs SET reason = ''", "DELETE FROM sandbox_runs"]
+)
+async def test_the_database_itself_refuses_changes(
+    recording: Sandbox, database: Database, statement: str
+) -> None:
+    await recording.run(ExecutionRequest("1"))
+    with pytest.raises(DBAPIError):
+        async with database.write() as connection:
+            await connection.execute(text(statement))
