@@ -5,6 +5,7 @@ from mcp_orchestrator.saga.definition import SagaDefinition, SagaStep
 from mcp_orchestrator.saga.engine import SagaEngine
 from mcp_orchestrator.saga.events import EventType
 from mcp_orchestrator.saga.intervention import Interventions, Order, Preview
+from mcp_orchestrator.saga.metrics import SagaMetrics
 from mcp_orchestrator.saga.orchestrator import SagaConfig, SagaOrchestrator, SagaResult
 from mcp_orchestrator.saga.parsing import DefinitionDocument, parse_definition
 from mcp_orchestrator.saga.retry import NO_RETRY, RetryPolicy
@@ -30,6 +31,7 @@ __all__ = [
     "SagaConfig",
     "SagaDefinition",
     "SagaEngine",
+    "SagaMetrics",
     "SagaOrchestrator",
     "SagaResult",
     "SagaState",

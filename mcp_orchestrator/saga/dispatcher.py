@@ -18,6 +18,7 @@ from mcp_orchestrator.saga.catalog import KnownActions
 from mcp_orchestrator.saga.checkpoint import SagaRecord, record_of
 from mcp_orchestrator.saga.events import EventType, SagaEvent
 from mcp_orchestrator.saga.heartbeat import Heartbeat
+from mcp_orchestrator.saga.metrics import SagaMetrics
 from mcp_orchestrator.saga.runner import SagaRun, Surroundings
 from mcp_orchestrator.store.commits import GroupCommitter
 from mcp_orchestrator.store.engine import Database
@@ -54,6 +55,7 @@ class Dispatcher:
         lease_seconds: how long others wait before they take over from a silent process.
         max_concurrent: how many sagas run here at the same time.
         max_takeovers: a saga whose runners died so often in a row is held for a person.
+        metrics: what counts the runs; nothing for none.
     """
 
     def __init__(
@@ -67,7 +69,9 @@ class Dispatcher:
         lease_seconds: float,
         max_concurrent: int,
         max_takeovers: int,
+        metrics: SagaMetrics | None = None,
     ) -> None:
+        self._metrics = metrics
         self._database = database
         self._committer = committer
         self._actions = actions
@@ -146,8 +150,14 @@ class Dispatcher:
             self._tasks = None
             self._runs.clear()
             with anyio.CancelScope(shield=True):
-                now = self._clock.now()
-                await self._committer.submit(lambda c: end_lease(c, self._runner_id, now))
+                await self._end_lease()
+
+    async def _end_lease(self) -> None:
+        now = self._clock.now()
+        try:
+            await self._committer.submit(lambda c: end_lease(c, self._runner_id, now))
+        except OrchestratorError as error:  # others wait until it runs out
+            _log.warning("the saga lease could not be given back: %s", error)
 
     async def _sweep(self) -> float:
         """Take what is free and deliver messages.
@@ -201,6 +211,8 @@ class Dispatcher:
         for saga_id, former in taken.items():
             self._lost.discard(saga_id)
             record = await self._load(saga_id)
+            if self._metrics is not None:
+                self._metrics.taken(record)
             opening = self._opening(record, former) if former is not None else []
             self._begin(SagaRun(record, self._around, fresh=False, opening=opening))
 
@@ -236,7 +248,9 @@ class Dispatcher:
         self._tasks.start_soon(self._drive, run, name=f"saga {saga_id}")
 
     async def _drive(self, run: SagaRun) -> None:
-        saga_id = run.record.saga_id
+        saga_id, saga_type = run.record.saga_id, run.record.definition.name
+        if self._metrics is not None:
+            self._metrics.runs_here(saga_type, +1)
         try:
             await run.drive()
         except StaleLeaseError as error:
@@ -248,6 +262,8 @@ class Dispatcher:
             _log.exception("saga %s stops here", saga_id)
             self._lost.add(saga_id)
         finally:
+            if self._metrics is not None:
+                self._metrics.runs_here(saga_type, -1)
             self._runs.pop(saga_id, None)
             ending = self._endings.pop(saga_id, None)
             if ending is not None:

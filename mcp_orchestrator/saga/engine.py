@@ -16,6 +16,7 @@ from mcp_orchestrator.saga.definition import SagaDefinition
 from mcp_orchestrator.saga.dispatcher import Dispatcher
 from mcp_orchestrator.saga.intervention import Interventions
 from mcp_orchestrator.saga.journal import Journal, Origin
+from mcp_orchestrator.saga.metrics import SagaMetrics
 from mcp_orchestrator.saga.planning import consequences
 from mcp_orchestrator.saga.progress import begin
 from mcp_orchestrator.saga.runner import Surroundings
@@ -62,6 +63,7 @@ class SagaEngine:
         max_concurrent: how many sagas run in this process at the same time.
         max_takeovers: a saga whose runners died so often in a row is held for a person.
         chance: for jitter; give a seeded one to repeat a test.
+        metrics: what counts, for Prometheus; nothing for none.
     """
 
     def __init__(
@@ -76,13 +78,14 @@ class SagaEngine:
         max_concurrent: int = 1000,
         max_takeovers: int = 5,
         chance: random.Random | None = None,
+        metrics: SagaMetrics | None = None,
     ) -> None:
         self._database = database
         self._committer = committer
         self._clock = clock or SystemClock()
         self._actions = KnownActions(actions)
         self.runner_id = f"{runner_id}:{uuid.uuid4().hex[:12]}"
-        self._journal = Journal(committer, self._clock, self.runner_id)
+        self._journal = Journal(committer, self._clock, self.runner_id, metrics)
         around = Surroundings(
             self._journal, self._clock, chance or random.Random(), self._actions.find,
             self._read_memos, self._read_inbox,
@@ -90,7 +93,7 @@ class SagaEngine:
         self._dispatcher = Dispatcher(
             database, committer, self._actions, around,
             runner_id=self.runner_id, lease_seconds=lease_seconds,
-            max_concurrent=max_concurrent, max_takeovers=max_takeovers,
+            max_concurrent=max_concurrent, max_takeovers=max_takeovers, metrics=metrics,
         )  # fmt: skip
         self.by_hand = Interventions(
             database=database, committer=committer, journal=self._journal, actions=self._actions,

@@ -7,7 +7,6 @@ from datetime import timedelta
 from typing import Self
 
 from anyio import to_thread
-from sqlalchemy.exc import SQLAlchemyError
 
 from mcp_orchestrator.clock import Clock
 from mcp_orchestrator.store.engine import Database, open_engine
@@ -58,7 +57,7 @@ class Heartbeat:
             while not self._stop.wait(pause):
                 try:
                     loop.run(self._renew(database))
-                except (SQLAlchemyError, OSError) as error:
+                except Exception as error:  # the thread must outlive whatever befalls the database
                     _log.warning("saga lease not renewed: %s", error)
             loop.run(database.close())
 

@@ -11,6 +11,7 @@ from mcp_orchestrator.saga.checkpoint import SagaRecord, checkpoint_columns
 from mcp_orchestrator.saga.definition import SagaDefinition
 from mcp_orchestrator.saga.events import EventType, SagaEvent
 from mcp_orchestrator.saga.evolution import evolve
+from mcp_orchestrator.saga.metrics import SagaMetrics
 from mcp_orchestrator.saga.progress import SagaProgress, begin
 from mcp_orchestrator.saga.redaction import Redactor
 from mcp_orchestrator.saga.values import JsonObject, JsonValue
@@ -65,9 +66,17 @@ class Journal:
         committer: the process's one writer.
         clock: the time.
         runner_id: the name under which this process holds leases.
+        metrics: what counts the writes; nothing for none.
     """
 
-    def __init__(self, committer: GroupCommitter, clock: Clock, runner_id: str) -> None:
+    def __init__(
+        self,
+        committer: GroupCommitter,
+        clock: Clock,
+        runner_id: str,
+        metrics: SagaMetrics | None = None,
+    ) -> None:
+        self._metrics = metrics
         self._committer = committer
         self._clock = clock
         self._runner_id = runner_id
@@ -131,8 +140,10 @@ class Journal:
             "body": definition.body,
             "created_at": now,
         }
-        await self._submit(CheckpointWrite(saga_id, record.epoch, 0, row, body, rows))
-        return replace(record, row={**row, "body": definition.body})
+        record = replace(record, row={**row, "body": definition.body})
+        write = CheckpointWrite(saga_id, record.epoch, 0, row, body, rows)
+        await self._submit(write, record, [start, *events])
+        return record
 
     async def append(
         self,
@@ -171,13 +182,13 @@ class Journal:
             "lease_owner": owner,
         }
         memos = [_memo_row(record.saga_id, *memo, now)] if memo is not None else []
-        await self._submit(
-            CheckpointWrite(
-                record.saga_id, record.epoch, record.sequence, columns,
-                events=rows, memos=memos, consumed=consumed,
-            )
+        extended = replace(extended, row={**record.row, **columns})
+        write = CheckpointWrite(
+            record.saga_id, record.epoch, record.sequence, columns,
+            events=rows, memos=memos, consumed=consumed,
         )  # fmt: skip
-        return replace(extended, row={**record.row, **columns})
+        await self._submit(write, extended, events)
+        return extended
 
     async def park(self, record: SagaRecord) -> None:
         """Let go of a saga that only waits; whoever sees it wake goes on with it."""
@@ -186,12 +197,18 @@ class Journal:
             "wake_at": wake_at(record.progress) or _FAR_FUTURE,
             "lease_owner": None,
         }
-        await self._submit(CheckpointWrite(record.saga_id, record.epoch, record.sequence, columns))
+        write = CheckpointWrite(record.saga_id, record.epoch, record.sequence, columns)
+        await self._submit(write, record, ())
 
-    async def _submit(self, write: CheckpointWrite) -> None:
+    async def _submit(
+        self, write: CheckpointWrite, record: SagaRecord, events: Sequence[SagaEvent]
+    ) -> None:
+        began = self._clock.monotonic()
         # A cancelled caller must still know whether its write was kept: it is a matter of ms.
         with anyio.CancelScope(shield=True):
             await self._committer.submit_to(write_checkpoints, write)
+        if self._metrics is not None:
+            self._metrics.written(record, events, self._clock.monotonic() - began)
 
     def _extend(
         self, record: SagaRecord, events: Sequence[SagaEvent]

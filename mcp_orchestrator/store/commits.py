@@ -44,6 +44,9 @@ class _Pending:
 class GroupCommitter:
     """The one writer of a process; use it as an async context manager.
 
+    Attributes:
+        blocking_engine: on SQLite, the engine of the thread that writes batches.
+
     Args:
         database: where to write.
         largest_group: how many callers share one transaction at the most.
@@ -56,7 +59,7 @@ class GroupCommitter:
         self._wake = anyio.Event()
         self._closing = False
         self._tasks: TaskGroup | None = None
-        self._blocking = open_blocking_engine(database) if database.is_sqlite else None
+        self.blocking_engine = open_blocking_engine(database) if database.is_sqlite else None
 
     async def __aenter__(self) -> Self:
         """Start the writer."""
@@ -76,8 +79,8 @@ class GroupCommitter:
         self._wake.set()
         if self._tasks is not None:
             await self._tasks.__aexit__(None, None, None)
-        if self._blocking is not None:
-            self._blocking.dispose()
+        if self.blocking_engine is not None:
+            self.blocking_engine.dispose()
 
     async def submit(self, unit: Unit[T]) -> T:
         """Run a unit of writes and return its result once it is durable.
@@ -150,8 +153,8 @@ class GroupCommitter:
         for pending in group:
             if pending.batch is not None:
                 batches.setdefault(pending.batch, []).append(pending)
-        if batches and self._blocking is not None:
-            await to_thread.run_sync(_write_blocking, self._blocking, batches)
+        if batches and self.blocking_engine is not None:
+            await to_thread.run_sync(_write_blocking, self.blocking_engine, batches)
             return
         async with self._database.write() as connection:
             for pending in group:

@@ -1,0 +1,102 @@
+"""What Prometheus is told: the names and labels that dashboards rely on."""
+
+from prometheus_client import CollectorRegistry
+
+from mcp_orchestrator.errors import BusinessRefusalError
+from mcp_orchestrator.saga import (
+    JsonObject,
+    JsonValue,
+    RetryPolicy,
+    SagaDefinition,
+    SagaEngine,
+    SagaMetrics,
+    SagaStep,
+    StepHandle,
+)
+from mcp_orchestrator.saga.catalog import NoActions
+from mcp_orchestrator.saga.metrics import Bounded
+from mcp_orchestrator.store.commits import GroupCommitter
+from mcp_orchestrator.store.engine import Database
+
+NAMES = {
+    "saga_started_total": {"saga_type"},
+    "saga_completed_total": {"saga_type"},
+    "saga_failed_total": {"saga_type", "failure_reason"},
+    "saga_aborted_total": {"saga_type"},
+    "saga_running_current": {"saga_type"},
+    "saga_duration_seconds_count": {"saga_type", "status"},
+    "saga_step_executed_total": {"saga_type", "step_name"},
+    "saga_step_failed_total": {"saga_type", "step_name", "error_type"},
+    "saga_step_retry_total": {"saga_type", "step_name"},
+    "saga_step_duration_seconds_count": {"saga_type", "step_name", "status"},
+    "saga_compensation_executed_total": {"saga_type", "step_name"},
+    "saga_compensation_failed_total": {"saga_type", "step_name", "error_type"},
+    "saga_compensation_duration_seconds_count": {"saga_type", "step_name", "status"},
+    "saga_checkpoint_saved_total": {"saga_type"},
+    "saga_checkpoint_loaded_total": {"saga_type"},
+    "saga_checkpoint_save_duration_seconds_count": {"saga_type"},
+    "saga_audit_log_written_total": {"saga_type", "event_type"},
+    "saga_audit_log_write_duration_seconds_count": {"event_type"},
+}
+
+
+async def works(arguments: JsonObject, handle: StepHandle) -> JsonValue:
+    if handle.attempt == 1:
+        raise OSError("hiccup")
+    return None
+
+
+async def refuses(arguments: JsonObject, handle: StepHandle) -> JsonValue:
+    raise BusinessRefusalError("no")
+
+
+QUICK = RetryPolicy(max_attempts=2, first_delay=0.001)
+
+
+async def test_everything_is_counted_under_its_name(database: Database) -> None:
+    registry = CollectorRegistry()
+    metrics = SagaMetrics(registry)
+    good = SagaDefinition("good", "1", (SagaStep("a", works, retry=QUICK),))
+    steps = (
+        SagaStep("a", works, works, retry=QUICK),
+        SagaStep("b", works, refuses, retry=QUICK),
+        SagaStep("c", refuses),
+    )
+    bad = SagaDefinition("bad", "1", steps)
+    sleeps = SagaStep("nap", "saga.sleep", arguments={"seconds": 3600})
+    long = SagaDefinition("long", "1", (sleeps,))
+    async with (
+        GroupCommitter(database) as committer,
+        SagaEngine(
+            database, committer, NoActions(), runner_id="test", metrics=metrics
+        ) as engine,
+    ):  # fmt: skip
+        for definition in (good, bad, long):
+            view = await engine.start(definition, {})
+            await engine.wait_for(view.saga_id, 20 if definition is not long else 0.05)
+        await engine.abort(view.saga_id, "enough")
+        await engine.wait_for(view.saga_id, 20)
+
+    def value(name: str, **labels: str) -> float | None:
+        return registry.get_sample_value(name, labels)
+
+    assert value("saga_started_total", saga_type="good") == 1
+    assert value("saga_completed_total", saga_type="good") == 1
+    reason = "compensation_failed"
+    assert value("saga_failed_total", saga_type="bad", failure_reason=reason) == 1
+    assert value("saga_aborted_total", saga_type="long") == 1
+    assert value("saga_running_current", saga_type="good") == 0
+    assert value("saga_step_retry_total", saga_type="bad", step_name="a") == 1
+    assert value("saga_compensation_executed_total", saga_type="bad", step_name="a") == 1
+    found = {
+        sample.name: set(sample.labels)
+        for metric in registry.collect()
+        for sample in metric.samples
+        if sample.name in NAMES
+    }
+    assert found == NAMES
+
+
+def test_labels_from_users_are_bounded() -> None:
+    label = Bounded(2)
+    assert [label(value) for value in ("a", "b", "c", "a")] == ["a", "b", "other", "a"]
