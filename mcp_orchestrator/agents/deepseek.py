@@ -37,6 +37,8 @@ _WITHDRAWN: Final = {
     "deepseek-coder": False,
     "deepseek-reasoner": True,
 }
+#: Names that are valid and not always listed.
+_ALIASES: Final = ("deepseek-v4-flash", "deepseek-v4-pro")
 _EFFORTS: Final = {"fast": "low", "low": "low", "medium": "high", "high": "high", "xhigh": "max"}
 _LONGEST_COMPLETION = 4096
 _log = logging.getLogger(__name__)
@@ -139,13 +141,16 @@ class DeepSeekModel:
             ProviderUnavailableError: the server does not answer.
         """
         names = await self._listed()
-        if names and self.model not in names:
+        is_alias = self._vendor_fields and self.model in _ALIASES
+        if names and self.model not in names and not is_alias:
             raise ProviderRejectedError(
                 f"{self.provider} has no model {self.model!r}.",
                 provider=self.provider,
                 remedy=f"Set {self._http.account.model_setting} to one of: {', '.join(names)}.",
             )
-        known = "listed" if names else "not verified: the server lists no models"
+        known = "an alias" if is_alias else "listed"
+        if not names:
+            known = "not verified: the server lists no models"
         return f"{self.provider} answers at {self._http.base_url}; model {self.model} ({known})"
 
     async def _send(self, body: JsonObject, on_progress: Progress | None) -> ChatAnswer:
@@ -159,7 +164,7 @@ class DeepSeekModel:
                 lambda events: read_stream(events, account, self._clock, on_progress),
             )  # fmt: skip
         except ProviderRejectedError as error:
-            if error.status == 400 and "model" in error.message.lower():
+            if error.status in (400, 404) and "model" in error.message.lower():
                 raise await self._with_valid_names(error) from error
             raise
 

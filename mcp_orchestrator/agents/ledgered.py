@@ -1,5 +1,6 @@
 """A model whose every call is entered in the ledger first and settled afterwards."""
 
+from collections.abc import Awaitable, Callable
 from decimal import Decimal
 
 import anyio
@@ -49,12 +50,27 @@ class LedgeredModel:
             BudgetExceededError: a budget does not allow the call; nothing was sent.
             ProviderError: what the inner model raised; it is in the ledger.
         """
+        return await self.enter(request, lambda: self._inner.ask(request, on_progress=on_progress))
+
+    async def enter(
+        self, request: ModelRequest, ask: Callable[[], Awaitable[ModelReply]]
+    ) -> ModelReply:
+        """Make another call of the same provider, such as a search, under the same budgets.
+
+        Args:
+            request: what the call amounts to, for the ledger and the budgets.
+            ask: makes the call.
+
+        Raises:
+            BudgetExceededError: a budget does not allow the call; nothing was sent.
+            ProviderError: what the call raised; it is in the ledger.
+        """
         call = planned_call(self._inner, request, self._prices)
         self._rules.require_small_enough(call)
         entry_id = await self._enter(call, request)
         started = self._clock.monotonic()
         try:
-            reply = await self._inner.ask(request, on_progress=on_progress)
+            reply = await ask()
         except OrchestratorError as error:
             spent = None if isinstance(error, AnswerLostError) else Spent()
             await self._settle(entry_id, Outcome.FAILED, spent, started, error_code=error.code)

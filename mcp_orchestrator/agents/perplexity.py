@@ -22,11 +22,11 @@ from mcp_orchestrator.agents.chat_completions import (
 from mcp_orchestrator.agents.failures import Account, FailedAttempt, JsonObject, unusable_answer
 from mcp_orchestrator.agents.http import ProviderHttp
 from mcp_orchestrator.agents.model import (
-    Citation,
     ModelReply,
     ModelRequest,
     Progress,
     SearchOptions,
+    Usage,
 )
 from mcp_orchestrator.agents.prices import Prices
 from mcp_orchestrator.agents.reporting import ProgressReporter
@@ -52,6 +52,7 @@ _PROBE = "/v1/responses/resp_mcp_orchestrator_probe"
 
 
 class _SearchAnswer(Wire):
+    id: str | None = None
     results: tuple[SearchResult, ...] = ()
 
 
@@ -124,10 +125,8 @@ class PerplexityModel:
         except FailedAttempt as failed:
             raise failed.error from failed.__cause__
 
-    async def search(
-        self, query: str, options: SearchOptions | None = None
-    ) -> tuple[Citation, ...]:
-        """Search the web without a model (the vendor's Search API).
+    async def search(self, query: str, options: SearchOptions | None = None) -> ModelReply:
+        """Search the web without a model (the vendor's Search API); only citations come back.
 
         Raises:
             ProviderRejectedError: the same request will be refused again.
@@ -135,13 +134,17 @@ class PerplexityModel:
         """
         options = options or SearchOptions()
         body: JsonObject = {"query": query, "max_results": options.max_results}
+        started = self._clock.monotonic()
         data = await self._http.post("/search", body | search_filters(options))
         try:
             answer = _SearchAnswer.model_validate(data)
         except ValidationError as error:
             failed = unusable_answer(self._http.account, "an unknown shape", may_retry=False)
             raise failed.error from error
-        return tuple(result.citation() for result in answer.results)
+        return ModelReply(
+            "", "", tuple(result.citation() for result in answer.results), Usage(), self.provider,
+            "search", self._clock.monotonic() - started, answer.id, "stop",
+        )  # fmt: skip
 
     async def check(self) -> str:
         """Say in one line that the vendor answers and accepts the key.

@@ -177,6 +177,18 @@ async def test_concurrent_calls_cannot_both_take_the_last_of_a_budget(
     assert len(entered) == 7
 
 
+async def test_other_calls_of_a_provider_are_entered_too(
+    server: ProviderServer, http: ProviderHttp, ledger: Ledger, clock: SkippingClock
+) -> None:
+    inner = DeepSeekModel(http, clock=clock, prices=DEEPSEEK_FLASH)
+    model = ledgered(http, ledger, clock, BudgetRules(per_saga=Allowance(calls=1)))
+    await model.enter(ASK, lambda: inner.complete("def f(", "):"))
+    assert (await ledger.totals()).cost == {"CNY": ANSWER_COST}
+    with pytest.raises(BudgetExceededError):
+        await model.enter(ASK, lambda: inner.complete("def f(", "):"))
+    assert server.count() == 1
+
+
 async def test_spending_is_broken_down(
     http: ProviderHttp, ledger: Ledger, clock: SkippingClock
 ) -> None:

@@ -194,6 +194,10 @@ async def test_checks_cost_nothing(
     server: ProviderServer, to_deepseek: ProviderHttp, to_perplexity: ProviderHttp
 ) -> None:
     assert "(listed)" in await a_deepseek(to_deepseek).check()
+    alias = DeepSeekModel(
+        to_deepseek, clock=SkippingClock(), model="deepseek-v4-flash", vendor_fields=True
+    )
+    assert "(an alias)" in await alias.check()
     server.queue(raw(b"{}", status=404), raw(b"{}", status=404))
     assert "lists no models" in await a_deepseek(to_deepseek).check()
     assert "perplexity answers" in await a_perplexity(to_perplexity).check()
@@ -273,6 +277,6 @@ async def test_sonar_is_the_second_protocol(
 async def test_search_without_a_model(server: ProviderServer, to_perplexity: ProviderHttp) -> None:
     server.queue(reply({"results": sonar_completion("")["search_results"], "id": "s"}))
     found = await a_perplexity(to_perplexity).search("a", SearchOptions(max_results=3))
-    assert found == SOURCES[:1]
+    assert (found.citations, found.request_id) == (SOURCES[:1], "s")
     assert server.requests[0].path == "/search"
     assert server.requests[0].body == {"query": "a", "max_results": 3}

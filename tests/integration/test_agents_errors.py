@@ -314,7 +314,10 @@ async def test_cancelling_hangs_up_and_the_ledger_knows(name: str, tmp_path: Pat
         assert (await made.entry()).outcome is Outcome.CANCELLED
 
 
-async def test_a_wrong_model_name_is_answered_with_the_right_ones(tmp_path: Path) -> None:
+@pytest.mark.parametrize("status", [400, 404])
+async def test_a_wrong_model_name_is_answered_with_the_right_ones(
+    status: int, tmp_path: Path
+) -> None:
     words = "The supported API model names are deepseek-flash or deepseek-v4-pro"
     listed: Json = {"data": [{"id": "deepseek-flash"}, {"id": "deepseek-v4-pro"}]}
     wrong = Shape(
@@ -323,7 +326,7 @@ async def test_a_wrong_model_name_is_answered_with_the_right_ones(tmp_path: Path
         SHAPES["deepseek"].body,
     )
     async with bench(wrong, tmp_path) as made:
-        made.server.queue(reply({"error": {"message": words}}, 400))
+        made.server.queue(reply({"error": {"message": words}}, status))
         with pytest.raises(ProviderRejectedError) as caught:
             await made.ask()
         assert caught.value.remedy == (
