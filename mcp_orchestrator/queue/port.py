@@ -26,6 +26,7 @@ class TakeRequest:
         fair_slots: how many of them go to the oldest waiting task of a lower priority.
         now: the present moment.
         lease_until: when the leases end unless they are renewed.
+        least_priority: take nothing less urgent.
     """
 
     worker_id: str
@@ -34,6 +35,7 @@ class TakeRequest:
     fair_slots: int
     now: datetime
     lease_until: datetime
+    least_priority: TaskPriority = TaskPriority.LOW
 
 
 @dataclass(frozen=True, slots=True)

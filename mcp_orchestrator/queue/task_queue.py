@@ -9,10 +9,7 @@ import anyio
 from pydantic import JsonValue
 
 from mcp_orchestrator.clock import Clock, SystemClock
-from mcp_orchestrator.errors import (
-    ConfigurationError,
-    StaleLeaseError,
-)
+from mcp_orchestrator.errors import ConfigurationError, StaleLeaseError
 from mcp_orchestrator.queue import failure
 from mcp_orchestrator.queue.admission import admit
 from mcp_orchestrator.queue.backoff import Backoff
@@ -158,13 +155,18 @@ class TaskQueue:
         return await self._backend.add(tasks) if tasks else []
 
     async def take(
-        self, worker_id: str, count: int, *, task_types: Collection[str] | None = None
+        self,
+        worker_id: str,
+        count: int,
+        *,
+        task_types: Collection[str] | None = None,
+        least_priority: TaskPriority = TaskPriority.LOW,
     ) -> list[Delivery]:
         """Lease up to ``count`` ready tasks, the most urgent first; nothing ready, none given.
 
         The leases are renewed until the tasks are settled or the queue is closed.
         """
-        return await self._take(self._request(worker_id, count, task_types))
+        return await self._take(self._request(worker_id, count, task_types, least_priority))
 
     async def next_deliveries(
         self, worker_id: str, count: int, *, task_types: Collection[str] | None = None
@@ -245,9 +247,8 @@ class TaskQueue:
             StaleLeaseError: somebody else has taken the task over, or it has ended.
         """
         event = self._event(kind, task)
-        await self._settle(
-            self._settlement(message_id, TaskStatus.PENDING, event=event, counts=False)
-        )
+        settlement = self._settlement(message_id, TaskStatus.PENDING, event=event, counts=False)
+        await self._settle(settlement)
 
     async def end_cancelled(self, message_id: str, task: Task) -> None:
         """Record that a running task was stopped because its cancellation was asked for."""
@@ -313,26 +314,25 @@ class TaskQueue:
 
     async def pause(self, what: str | TaskPriority) -> None:
         """Hand out no more tasks of a type or of a priority; running ones go on."""
-        await self._set_paused(what, paused=True)
+        await self._backend.set_paused(*_pausable(what), paused=True)
 
     async def resume(self, what: str | TaskPriority) -> None:
         """Hand out tasks of a type or of a priority again."""
-        await self._set_paused(what, paused=False)
-
-    async def _set_paused(self, what: str | TaskPriority, *, paused: bool) -> None:
-        is_priority = isinstance(what, TaskPriority)
-        kind, name = ("priority", str(int(what))) if is_priority else ("type", str(what))
-        await self._backend.set_paused(kind, name, paused=paused)
+        await self._backend.set_paused(*_pausable(what), paused=False)
 
     def _request(
-        self, worker_id: str, count: int, task_types: Collection[str] | None
+        self,
+        worker_id: str,
+        count: int,
+        task_types: Collection[str] | None,
+        least: TaskPriority = TaskPriority.LOW,
     ) -> TakeRequest:
-        share = self.config.fair_share
+        share = self.config.fair_share if least is TaskPriority.LOW else 0
         count = min(count, self.config.batch_size)
         fair_slots = min((self._fair_credit + count) // share, count) if share else 0
         now = self._clock.now()
         until = now + timedelta(seconds=self.config.lease_seconds)
-        return TakeRequest(worker_id, count, task_types, fair_slots, now, until)
+        return TakeRequest(worker_id, count, task_types, fair_slots, now, until, least)
 
     async def _take(self, request: TakeRequest) -> list[Delivery]:
         self.leases.start()
@@ -378,6 +378,10 @@ class TaskQueue:
         dead = status is TaskStatus.DEAD_LETTER
         kept = self.config.dead_retention_seconds if dead else self.config.retention_seconds
         return now + timedelta(seconds=kept)
+
+
+def _pausable(what: str | TaskPriority) -> tuple[str, str]:
+    return ("priority", str(int(what))) if isinstance(what, TaskPriority) else ("type", what)
 
 
 def _choose_backend(

@@ -22,11 +22,14 @@ from mcp_orchestrator.queue import failure
 from mcp_orchestrator.queue.handler import TaskContext, TaskHandler
 from mcp_orchestrator.queue.lease import Delivery
 from mcp_orchestrator.queue.port import WorkerInfo
+from mcp_orchestrator.queue.task import EventKind, TaskPriority
 from mcp_orchestrator.queue.task_queue import TaskQueue
 
 _log = logging.getLogger(__name__)
 #: Wait between attempts to reach a back end that is away, in seconds.
 _AWAY_PAUSE = 0.5
+#: How often a full worker looks for CRITICAL tasks that could take a preemptible one's place.
+_PREEMPTION_LOOK = 0.1
 
 
 @dataclass(eq=False, slots=True)
@@ -35,16 +38,30 @@ class _Run:
 
     delivery: Delivery
     scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
-    cancel_requested: bool = False
     lost: bool = False
+    preempted: bool = False
+
+    @property
+    def can_be_preempted(self) -> bool:
+        task = self.delivery.task
+        return task.preemptible and task.priority < TaskPriority.CRITICAL and not self.preempted
 
     def stop_for_cancel(self) -> None:
-        self.cancel_requested = True
+        self.scope.cancel()
+
+    def preempt(self) -> None:
+        self.preempted = True
         self.scope.cancel()
 
     def stop_for_loss(self) -> None:
         self.lost = True
         self.scope.cancel()
+
+
+def _worth(run: _Run) -> tuple[int, float]:
+    """Order runs by what their loss costs: the least urgent first, then the youngest."""
+    started = run.delivery.task.started_at
+    return run.delivery.task.priority, -(started.timestamp() if started else 0.0)
 
 
 class Worker:
@@ -157,10 +174,10 @@ class Worker:
     async def _take_and_start(self, group: TaskGroup) -> None:
         while True:
             room = self._concurrency - len(self._runs)
-            if room <= 0:
-                await self._run_ended.wait()
-                continue
             try:
+                if room <= 0:
+                    await self._make_room(group)
+                    continue
                 deliveries = await self._queue.next_deliveries(
                     self.worker_id, room, task_types=self._handlers.keys()
                 )
@@ -170,6 +187,34 @@ class Worker:
                 continue
             for delivery in deliveries:
                 self._start(delivery, group)
+
+    async def _make_room(self, group: TaskGroup) -> None:
+        """Wait for a run to end; for a CRITICAL task, end a preemptible one."""
+        ended = self._run_ended
+        if not any(run.can_be_preempted for run in self._runs.values()):
+            await ended.wait()
+            return
+        with anyio.move_on_after(_PREEMPTION_LOOK):
+            await ended.wait()
+            return
+        urgent = await self._queue.take(
+            self.worker_id,
+            1,
+            task_types=self._handlers.keys(),
+            least_priority=TaskPriority.CRITICAL,
+        )
+        for delivery in urgent:
+            candidates = [run for run in self._runs.values() if run.can_be_preempted]
+            try:
+                if candidates:
+                    await self._preempt(min(candidates, key=_worth))
+            finally:  # it is leased: when we are stopped meanwhile, its run hands it back
+                self._start(delivery, group)
+
+    async def _preempt(self, run: _Run) -> None:
+        run.preempt()
+        while self._runs.get(run.delivery.task.task_id) is run:
+            await self._run_ended.wait()
 
     def _start(self, delivery: Delivery, group: TaskGroup) -> None:
         run = _Run(delivery)
@@ -212,6 +257,11 @@ class Worker:
                 error = raised
         if run.lost:
             _log.warning("Task %s was taken over; its outcome here is dropped.", task.task_id)
+        elif run.scope.cancelled_caught and run.preempted:
+            await self._record(
+                run,
+                lambda: self._queue.hand_back(message_id, task, kind=EventKind.PREEMPTED),
+            )
         elif run.scope.cancelled_caught:
             await self._record(run, lambda: self._queue.end_cancelled(message_id, task))
         elif bound.cancelled_caught:

@@ -14,6 +14,7 @@ from mcp_orchestrator.queue import (
     EventKind,
     RetryLater,
     TaskContext,
+    TaskPriority,
     TaskProgress,
     TaskQueue,
     TaskStatus,
@@ -184,12 +185,12 @@ async def test_a_cancelled_worker_finishes_what_it_can_and_hands_back_the_rest(
 
 
 async def test_a_blocking_handler_keeps_its_lease(place: Place[SystemClock]) -> None:
-    queue, rival = await place.queue(lease_seconds=0.5), await place.queue(lease_seconds=0.5)
+    queue, rival = await place.queue(lease_seconds=1), await place.queue(lease_seconds=1)
     runs: list[int] = []
 
     async def block(payload: Payload, context: TaskContext) -> JsonValue:
         runs.append(context.attempt)
-        time.sleep(1.5)  # noqa: ASYNC251 - a handler that blocks the event loop is the point
+        time.sleep(3)  # noqa: ASYNC251 - a handler that blocks the event loop is the point
         return "done"
 
     added = await queue.add_task("block", {})
@@ -235,3 +236,34 @@ async def test_stop_ends_an_idle_worker_at_once(queue: TaskQueue) -> None:
             group.start_soon(worker.run)
             await anyio.wait_all_tasks_blocked()
             worker.stop()
+
+
+async def test_a_critical_task_takes_the_place_of_a_preemptible_one(queue: TaskQueue) -> None:
+    started: list[str] = []
+
+    async def note(payload: Payload, context: TaskContext) -> JsonValue:
+        started.append(str(payload["name"]))
+        if len(started) == 2:  # both slots are taken, until one is preempted
+            both.set()
+        if payload["name"] == "urgent":
+            return "done"
+        await release.wait()
+        return context.attempt
+
+    both, release = anyio.Event(), anyio.Event()
+    firm = await queue.add_task("t", {"name": "firm"}, priority=TaskPriority.LOW)
+    soft = await queue.add_task("t", {"name": "soft"}, preemptible=True)
+    async with anyio.create_task_group() as group:
+        group.start_soon(Worker(queue, {"t": note}, concurrency=2).run)
+        await both.wait()
+        high = await queue.add_task("t", {"name": "high"}, priority=TaskPriority.HIGH)
+        urgent = await queue.add_task("t", {"name": "urgent"}, priority=TaskPriority.CRITICAL)
+        assert (await queue.wait_for(urgent.task_id, 10)).result == "done"
+        release.set()
+        again = await queue.wait_for(soft.task_id, 10)
+        assert (again.result, again.attempt) == (1, 1)
+        assert [event.kind for event in again.history] == [EventKind.PREEMPTED]
+        assert (await queue.wait_for(firm.task_id, 10)).history == ()
+        await queue.wait_for(high.task_id, 10)
+        assert started == ["soft", "firm", "urgent", "high", "soft"]
+        group.cancel_scope.cancel()

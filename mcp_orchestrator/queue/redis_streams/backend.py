@@ -105,6 +105,7 @@ class RedisBackend:
             request.worker_id,
             request.count,
             request.fair_slots,
+            int(request.least_priority),
             *sorted(request.task_types or ()),
         ]
         text, due, more = await self._connection.script("take", arguments)

@@ -1,7 +1,8 @@
 """The SQL back end: one table, the same statements on SQLite and PostgreSQL."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable, Collection, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from datetime import datetime
 
 import anyio
@@ -17,6 +18,7 @@ from mcp_orchestrator.queue.lease import Delivery, Lease
 from mcp_orchestrator.queue.port import QueueStats, Settlement, TakeRequest, TaskFilter, stale_lease
 from mcp_orchestrator.queue.sql import changing, reading
 from mcp_orchestrator.queue.sql.adding import add_tasks
+from mcp_orchestrator.queue.sql.patience import Patience
 from mcp_orchestrator.queue.sql.renewing import SqlRenewer
 from mcp_orchestrator.queue.sql.settling import settle_group
 from mcp_orchestrator.queue.sql.taking import may_have_work, take
@@ -49,30 +51,34 @@ class SqlBackend:
         clock: Clock,
     ) -> None:
         self._database = database
-        self._given_committer = committer
         self._config = config
         self._clock = clock
         self._queue = config.consumer_group
-        self._resources = AsyncExitStack()
         self._committer: GroupCommitter | None = committer
+        self._own_writer: asyncio.Task[None] | None = None
+        self._closing = anyio.Event()
         self._settling = Coalescer[Settlement, StaleLeaseError | None](
             self._settle_group, largest_group=config.batch_size
         )
         self._work_added = anyio.Event()
         self._task_changed = anyio.Event()
+        self._patience = Patience(config.lease_seconds)
         self._swept_at = clock.monotonic()
 
     async def open(self) -> None:
         """Start a writer where none was given."""
         await self.ping()
-        if self._given_committer is None:
-            self._committer = await self._resources.enter_async_context(
-                GroupCommitter(self._database)
-            )
+        if self._committer is None:
+            opened = anyio.Event()
+            self._own_writer = asyncio.create_task(self._run_own_writer(opened))
+            await opened.wait()
 
     async def close(self) -> None:
         """Stop the writer that was started here; the database is its owner's to close."""
-        await self._resources.aclose()
+        if self._own_writer is not None:
+            self._closing.set()
+            await self._own_writer
+            self._own_writer = self._committer = None
 
     async def ping(self) -> str:
         """Return the database's name and version."""
@@ -100,8 +106,15 @@ class SqlBackend:
         """Lease ready tasks."""
         retention = self._config.dead_retention_seconds
         await self._sweep_sometimes(request.now)
+        asked_at = self._patience.look()
         return await self._writer.submit(
-            lambda connection: take(connection, self._queue, request, retention)
+            lambda connection: take(
+                connection,
+                self._queue,
+                request,
+                retention,
+                recover=self._patience.may_recover(asked_at),
+            )
         )
 
     async def wait_for_work(self, request: TakeRequest, timeout: float) -> None:
@@ -110,6 +123,7 @@ class SqlBackend:
             while True:
                 added = self._work_added
                 now = self._clock.now()
+                self._patience.look()
                 async with self._database.read() as connection:
                     if await may_have_work(connection, self._queue, request, now):
                         return
@@ -224,6 +238,13 @@ class SqlBackend:
             yield SqlRenewer(database, self._queue)
         finally:
             await database.close()
+
+    async def _run_own_writer(self, opened: anyio.Event) -> None:
+        """Hold a writer open in a task of its own: any task may open and close the queue."""
+        self._closing = anyio.Event()
+        async with GroupCommitter(self._database) as self._committer:
+            opened.set()
+            await self._closing.wait()
 
     @property
     def _writer(self) -> GroupCommitter:

@@ -57,6 +57,7 @@ async def requeue(
         .values(
             status=TaskStatus.PENDING.value,
             attempt=0,
+            cancel_requested=False,
             available_at=now,
             finished_at=None,
             expires_at=None,

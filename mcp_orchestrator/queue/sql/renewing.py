@@ -21,33 +21,32 @@ class SqlRenewer:
 
     async def renew(self, heartbeat: Heartbeat) -> HeartbeatReply:
         """Extend the leases that are still held."""
-        epochs = {lease.task_id: lease for lease in heartbeat.leases}
-        kept: list[Lease] = []
-        cancelled: list[Lease] = []
+        by_id = {lease.task_id: lease for lease in heartbeat.leases}
+        state = select(tasks.c.task_id, tasks.c.epoch, tasks.c.cancel_requested).where(
+            tasks.c.task_id.in_(sorted(by_id)), tasks.c.status == TaskStatus.PROCESSING.value
+        )
         async with self._database.write() as connection:
-            held = (
-                select(tasks.c.task_id, tasks.c.epoch, tasks.c.cancel_requested)
-                .where(tasks.c.task_id.in_(sorted(epochs)))
-                .where(tasks.c.status == TaskStatus.PROCESSING)
-                .order_by(tasks.c.task_id)
-                .with_for_update()
-            )
-            for row in (await connection.execute(held)).mappings():
-                lease = Lease(row["task_id"], row["epoch"])
-                if epochs[lease.task_id] == lease:
-                    kept.append(lease)
-                    cancelled += [lease] if row["cancel_requested"] else []
+            found = (await connection.execute(state)).mappings()
+            held = {Lease(row["task_id"], row["epoch"]): row["cancel_requested"] for row in found}
+            # a row that another transaction has locked is being settled, and must not hold us up
+            free = state.with_for_update(skip_locked=True)
+            rows = (await connection.execute(free)).mappings().all()
+            renewed = [
+                row["task_id"] for row in rows if by_id[row["task_id"]].epoch == row["epoch"]
+            ]
             await connection.execute(
                 update(tasks)
-                .where(tasks.c.task_id.in_([lease.task_id for lease in kept]))
+                .where(tasks.c.task_id.in_(renewed))
                 .values(lease_until=heartbeat.lease_until)
             )
             for worker in heartbeat.workers:
                 where = task_workers.c.worker_id == worker.worker_id
                 await connection.execute(delete(task_workers).where(where))
                 await connection.execute(insert(task_workers), row_from_worker(worker, self._queue))
-        lost = set(heartbeat.leases) - set(kept)
-        return HeartbeatReply(tuple(lost), tuple(cancelled))
+        return HeartbeatReply(
+            tuple(lease for lease in heartbeat.leases if lease not in held),
+            tuple(lease for lease in heartbeat.leases if held.get(lease)),
+        )
 
     async def forget(self, worker_id: str, seen_before: datetime) -> None:
         """Remove a worker that has stopped, and those that have long been silent."""

@@ -63,10 +63,20 @@ _PROMOTE = (
 
 
 async def take(
-    connection: AsyncConnection, queue: str, request: TakeRequest, dead_retention: float
+    connection: AsyncConnection,
+    queue: str,
+    request: TakeRequest,
+    dead_retention: float,
+    *,
+    recover: bool,
 ) -> list[Delivery]:
     """Lease ready tasks: the fair share first, then strictly by priority and age."""
-    await _bring_back(connection, queue, request.now, dead_retention)
+    overdue = await connection.execute(_OVERDUE, {"b_queue": queue, "b_now": request.now})
+    due, lost = overdue.one()
+    if due:
+        await connection.execute(_PROMOTE, {"b_queue": queue, "b_now": request.now})
+    if lost and recover:
+        await _recover_lost(connection, queue, request.now, dead_retention)
     types = _key(request.task_types)
     rows: list[RowMapping] = []
     if request.fair_slots:
@@ -75,7 +85,7 @@ async def take(
         if chosen:
             rows += await _lease(connection, queue, request, _among(), {"b_chosen": chosen})
     if len(rows) < request.count:
-        room = {"b_count": request.count - len(rows)}
+        room = {"b_count": request.count - len(rows), "b_least": int(request.least_priority)}
         rows += await _lease(connection, queue, request, _most_urgent(types), room)
     rows.sort(key=lambda row: (-row["priority"], row["available_at"], row["sequence"]))
     return [Delivery(Lease(row["task_id"], row["epoch"]), task_from_row(row)) for row in rows]
@@ -118,7 +128,7 @@ def _question(types: tuple[str, ...] | None) -> Any:
 def _most_urgent(types: tuple[str, ...] | None) -> Any:
     chosen = (
         select(tasks.c.sequence)
-        .where(*_ready(types))
+        .where(*_ready(types), tasks.c.priority >= bindparam("b_least"))
         .order_by(tasks.c.priority.desc(), tasks.c.available_at, tasks.c.sequence)
         .limit(bindparam("b_count"))
     )
@@ -195,21 +205,17 @@ async def _lease(
     return list((await connection.execute(statement, values)).mappings())
 
 
-async def _bring_back(
+async def _recover_lost(
     connection: AsyncConnection, queue: str, now: datetime, dead_retention: float
 ) -> None:
-    """Promote what is due, and put back what workers held that do not renew their leases."""
-    parameters = {"b_queue": queue, "b_now": now}
-    overdue = (await connection.execute(_OVERDUE, parameters)).mappings().one()
-    if overdue["due"]:
-        await connection.execute(_PROMOTE, parameters)
-    if overdue["lost"]:
-        for row in (await connection.execute(_LOST, parameters)).mappings().all():
-            await connection.execute(
-                update(tasks)
-                .where(tasks.c.sequence == row["sequence"])
-                .values(**_after_loss(row, now, dead_retention))
-            )
+    """Put back what workers held that have not renewed their leases."""
+    found = await connection.execute(_LOST, {"b_queue": queue, "b_now": now})
+    for row in found.mappings().all():
+        await connection.execute(
+            update(tasks)
+            .where(tasks.c.sequence == row["sequence"])
+            .values(**_after_loss(row, now, dead_retention))
+        )
 
 
 def _after_loss(row: RowMapping, now: datetime, dead_retention: float) -> dict[str, Any]:

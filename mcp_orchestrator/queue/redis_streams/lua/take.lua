@@ -1,12 +1,12 @@
 -- Hand out ready tasks. ARGV: now, lease end, when a task that dies now is forgotten, worker, count,
--- fair slots, then the types it handles (none: every type).
+-- fair slots, least priority, then the types it handles (none: every type).
 -- Returns the deliveries as one JSON text, the next moment at which something is due, and whether
 -- more may be had at once.
 local LARGEST_SWEEP, LARGEST_LOOK = 200, 1000
 local now, lease_until, expires, worker = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
-local count, fair_slots = tonumber(ARGV[5]), tonumber(ARGV[6])
-local any_type, wanted, paused = #ARGV < 7, {}, {}
-for i = 7, #ARGV do wanted[ARGV[i]] = true end
+local count, fair_slots, least = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
+local any_type, wanted, paused = #ARGV < 8, {}, {}
+for i = 8, #ARGV do wanted[ARGV[i]] = true end
 for _, name in ipairs(redis.call('SMEMBERS', q .. ':paused')) do paused[name] = true end
 
 local function allowed(kind)
@@ -149,7 +149,7 @@ end
 local taken, more = 0, 0
 for _ = 1, fair_slots do taken = taken + take_fair() end
 for _, priority in ipairs(PRIORITIES) do
-  if taken < count and not paused['priority:' .. priority] then
+  if taken < count and tonumber(priority) >= least and not paused['priority:' .. priority] then
     local got, unfinished = take_from(priority, count - taken)
     taken = taken + got
     if unfinished then more = 1 end
