@@ -9,7 +9,7 @@ from typing import Annotated, cast
 import anyio
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.markup import escape
 
 from mcp_orchestrator import __version__
 from mcp_orchestrator.demo.demo import run_demo
@@ -164,12 +164,11 @@ def _innermost(error: BaseException) -> BaseException:
 
 
 def _print_report(report: HealthReport) -> None:
-    table = Table(title=f"mcp-orchestrator {report.version}", title_justify="left")
-    for heading in ("part", "back end", "answers", "detail", "what to do"):
-        table.add_column(heading, overflow="fold")
+    console = Console(soft_wrap=True, highlight=False)
+    console.print(f"[bold]mcp-orchestrator {report.version}[/]")
     for part in report.parts:
-        state = "[green]yes[/]" if part.ok else "[red]no[/]" if part.required else "[yellow]no[/]"
-        table.add_row(part.part, part.backend, state, part.detail, part.remedy)
-    console = Console()
-    console.print(table)
+        mark = "[green]✓[/]" if part.ok else "[red]✗[/]" if part.required else "[yellow]![/]"
+        console.print(f"{mark} [bold]{part.part:<10}[/] {escape(part.backend)}")
+        for line in filter(None, (part.detail, part.remedy and f"→ {part.remedy}")):
+            console.print(f"    {escape(line)}")
     console.print("The main job can run." if report.ok else "The main job cannot run.")

@@ -194,7 +194,9 @@ class _Show:
         self._console.print("\n[bold green]The program that was delivered:[/]")
         self._console.print(Syntax(loop["code"], "python", background_color="default"))
         passed = len(TESTS.splitlines())
-        self._console.print(f"[green]It passes all {passed} tests.[/] Spent: {loop['spent']}.")
+        self._console.print(
+            f"[green]It passes all {passed} tests.[/] Spent: {loop['spent']}.", soft_wrap=True
+        )
         if not fine:
             self._console.print("[red]But the saga or the task did not end as it should have.[/]")
             return 1
