@@ -35,13 +35,19 @@ FINAL_ERRORS = (
 )
 
 
+class StepTimeoutError(LimitExceededError):
+    """An attempt took too long and was cancelled; its effect may have happened."""
+
+    code = "step_timeout"
+
+
 async def run_bounded(
     work: Callable[[], Awaitable[JsonValue]], seconds: float | None, clock: Clock
 ) -> JsonValue:
     """Run something for no longer than a number of seconds of the given clock.
 
     Raises:
-        LimitExceededError: it was cancelled because it took too long.
+        StepTimeoutError: it was cancelled because it took too long.
         Exception: what the work raised.
     """
     if seconds is None:
@@ -65,7 +71,7 @@ async def run_bounded(
     if error is not None:
         raise error
     if not ended:
-        raise LimitExceededError(f"It did not finish within {seconds:g} s and was cancelled.")
+        raise StepTimeoutError(f"It did not finish within {seconds:g} s and was cancelled.")
     return result
 
 
@@ -96,6 +102,8 @@ def failure_event(
         kind = EventType.COMPENSATION_RETRY if backward else EventType.STEP_RETRY
     else:
         kind = EventType.COMPENSATION_FAILED if backward else EventType.STEP_FAILED
+        if isinstance(error, StepTimeoutError) and step.compensation is not None:
+            data["uncertain"] = True
     return SagaEvent(
         kind,
         now,

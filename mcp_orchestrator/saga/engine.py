@@ -9,7 +9,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from mcp_orchestrator.clock import Clock, SystemClock
-from mcp_orchestrator.errors import BackendUnavailableError, ConflictError, LimitExceededError
+from mcp_orchestrator.errors import BackendUnavailableError, ConflictError, InvalidInputError
 from mcp_orchestrator.saga import inbox
 from mcp_orchestrator.saga.catalog import KnownActions
 from mcp_orchestrator.saga.definition import SagaDefinition
@@ -25,7 +25,7 @@ from mcp_orchestrator.saga.step import ActionCatalog
 from mcp_orchestrator.saga.values import JsonObject, JsonValue
 from mcp_orchestrator.saga.view import AuditEvent, SagaView, audit_event, saga_view
 from mcp_orchestrator.store.audit import Tampering, read_events, verify_saga
-from mcp_orchestrator.store.canonical import as_json, canonical_json
+from mcp_orchestrator.store.canonical import as_json
 from mcp_orchestrator.store.commits import GroupCommitter
 from mcp_orchestrator.store.engine import Database
 from mcp_orchestrator.store.sagas import (
@@ -359,11 +359,7 @@ class SagaEngine:
 
 
 def _checked(given: JsonObject) -> JsonObject:
-    text = canonical_json(given)
-    if len(text) > LONGEST_INPUT:
-        raise LimitExceededError(
-            f"The input has {len(text)} characters; {LONGEST_INPUT} are allowed.",
-            remedy="Store large data elsewhere and pass a reference to it.",
-        )
-    value = as_json(given)
-    return value if isinstance(value, dict) else {}
+    value = as_json(given, longest=LONGEST_INPUT)
+    if not isinstance(value, dict):
+        raise InvalidInputError("$.input: a saga's input is an object.")
+    return value

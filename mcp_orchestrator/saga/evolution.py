@@ -120,6 +120,13 @@ def _step_failed(progress: SagaProgress, event: SagaEvent) -> SagaProgress:
         wake_at=None,
     )
     progress = _with_step(progress, index, step)
+    if event.data.get("uncertain") is True:
+        task: JsonObject = {
+            "step": step.name,
+            "what": "It was cut off; see whether it had its effect, and undo it by hand if so.",
+            "error": event.error,
+        }
+        progress = replace(progress, needs_person=(*progress.needs_person, task))
     if progress.state is SagaState.COMPENSATING:  # a neighbour in its group failed first
         return progress
     return replace(

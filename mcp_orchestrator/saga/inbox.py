@@ -12,10 +12,11 @@ from typing import Literal
 from sqlalchemy import insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from mcp_orchestrator.saga.checkpoint import SagaRecord
 from mcp_orchestrator.saga.events import EventType, SagaEvent
-from mcp_orchestrator.saga.progress import SagaProgress
 from mcp_orchestrator.saga.states import StepState
 from mcp_orchestrator.saga.values import JsonObject
+from mcp_orchestrator.saga.waits import is_wait
 from mcp_orchestrator.store.schema.sagas import saga_inbox
 
 
@@ -64,7 +65,7 @@ async def read(connection: AsyncConnection, saga_id: str) -> list[Message]:
     ]
 
 
-def events_of(message: Message, progress: SagaProgress, now: datetime) -> Sequence[SagaEvent]:
+def events_of(message: Message, record: SagaRecord, now: datetime) -> Sequence[SagaEvent]:
     """Return what a message makes happen to a saga that is not finished."""
     by: JsonObject = {"by": message.user_id} if message.user_id is not None else {}
     if message.kind == "signal":
@@ -74,11 +75,17 @@ def events_of(message: Message, progress: SagaProgress, now: datetime) -> Sequen
     if message.body.get("compensate") is False:
         return [asked]
     cut_off = [
-        SagaEvent(
-            EventType.STEP_FAILED, now, index, {"error_type": "Aborted"},
-            error="It was cut off by the abort; its effect may have happened.",
-        )
-        for index in progress.in_flight()
-        if progress.steps[index].state is StepState.EXECUTING
-    ]  # fmt: skip
+        _cut_off(index, record, now)
+        for index in record.progress.in_flight()
+        if record.progress.steps[index].state is StepState.EXECUTING
+    ]
     return [asked, *cut_off]
+
+
+def _cut_off(index: int, record: SagaRecord, now: datetime) -> SagaEvent:
+    """Return the end of a step that an abort cut off: nobody knows whether it had its effect."""
+    step = record.definition.steps[index]
+    uncertain = step.compensation is not None and not is_wait(step.action)
+    data: JsonObject = {"error_type": "Aborted", "uncertain": uncertain}
+    error = "It was cut off by the abort; its effect may have happened."
+    return SagaEvent(EventType.STEP_FAILED, now, index, data, error=error)

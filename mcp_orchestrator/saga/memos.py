@@ -8,6 +8,9 @@ from pydantic import JsonValue
 from mcp_orchestrator.errors import InvalidInputError
 from mcp_orchestrator.store.canonical import as_json
 
+#: The longest value of a memo, in characters of JSON.
+LONGEST_MEMO = 1_000_000
+
 
 class Memos:
     """The memos of one saga, in the process that runs it.
@@ -46,7 +49,7 @@ class Memos:
             return known[name]
         done = self._running[name] = anyio.Event()
         try:
-            value = as_json(await fn())
+            value = as_json(await fn(), longest=LONGEST_MEMO)
             await self._record(name, value)
             known[name] = value
             return value

@@ -28,6 +28,9 @@ from mcp_orchestrator.saga.values import JsonObject
 from mcp_orchestrator.saga.waits import end_of_wait, is_wait, is_waiting, wait_deadline
 from mcp_orchestrator.store.canonical import as_json
 
+#: The longest result of an action, in characters of JSON: it is part of every checkpoint.
+LONGEST_RESULT = 1_000_000
+
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
@@ -160,7 +163,7 @@ class SagaRun:
             if self.progress.state.is_finished:
                 return
             now = self._around.clock.now()
-            await self._write(*events_of(message, self.progress, now), consumed=[message.id])
+            await self._write(*events_of(message, self.record, now), consumed=[message.id])
 
     async def _write(
         self,
@@ -190,7 +193,8 @@ class SagaRun:
             if self.progress.steps[index].state is not direction:
                 return
             event = await self._attempt(index, step)
-            await self._write(event)
+            with anyio.CancelScope(shield=True):  # what is known to have happened is kept
+                await self._write(event)
             delay = event.data.get("delay_seconds")
             if isinstance(delay, (int, float)):
                 await self._around.clock.sleep(delay)
@@ -258,7 +262,8 @@ class SagaRun:
             user_id=self.record.user_id,
         )
         work = partial(function, arguments, handle)
-        return as_json(await run_bounded(work, step.timeout, self._around.clock))
+        result = await run_bounded(work, step.timeout, self._around.clock)
+        return as_json(result, longest=LONGEST_RESULT)
 
     def _key(self, index: int) -> str:
         """Return a step's idempotency key: the same until the step was undone and runs anew."""

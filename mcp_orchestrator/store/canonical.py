@@ -11,7 +11,7 @@ from pydantic import JsonValue
 from sqlalchemy import Dialect, Text
 from sqlalchemy.types import TypeDecorator
 
-from mcp_orchestrator.errors import InvalidInputError
+from mcp_orchestrator.errors import InvalidInputError, LimitExceededError
 
 _ENCODER = json.JSONEncoder(
     sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False
@@ -33,13 +33,24 @@ def canonical_json(value: object) -> str:
         ) from error
 
 
-def as_json(value: object) -> JsonValue:
+def as_json(value: object, *, longest: int | None = None) -> JsonValue:
     """Return what a value will be after it was stored and read back.
+
+    Args:
+        value: what shall be stored.
+        longest: how many characters of JSON are allowed; none for any number.
 
     Raises:
         InvalidInputError: the value is not JSON.
+        LimitExceededError: it is too long.
     """
-    return cast("JsonValue", json.loads(canonical_json(value)))
+    text = canonical_json(value)
+    if longest is not None and len(text) > longest:
+        raise LimitExceededError(
+            f"A value has {len(text)} characters of JSON; {longest} are allowed.",
+            remedy="Store large data elsewhere and pass a reference to it.",
+        )
+    return cast("JsonValue", json.loads(text))
 
 
 def clean_text(text: str, *, longest: int = 4000) -> str:

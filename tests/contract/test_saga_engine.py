@@ -253,8 +253,10 @@ async def test_a_step_that_takes_too_long_is_cancelled(engine: SagaEngine, world
         return None
 
     world.actions["slow"] = slow
-    view = await run(engine, saga(SagaStep("slow", "slow", timeout=0.05, retry=NO_RETRY)))
+    step = SagaStep("slow", "slow", "undo a", timeout=0.05, retry=NO_RETRY)
+    view = await run(engine, saga(step))
     assert view.state is SagaState.FAILED
+    assert [entry["step"] for entry in view.needs_person] == ["slow"]
     assert "0.05 s" in (view.error or "")
     assert ended == ["cancelled"]
 
@@ -267,6 +269,13 @@ async def test_a_result_that_is_not_json_fails_the_step(engine: SagaEngine, worl
     view = await run(engine, saga(SagaStep("odd", "odd", retry=FAST)))
     assert view.state is SagaState.FAILED
     assert view.steps[0].attempts == 1
+
+
+async def test_a_result_that_is_too_long_fails_the_step(engine: SagaEngine, world: World) -> None:
+    world.does("a", "x" * 1_000_000)
+    view = await run(engine, saga(SagaStep("a", "a", retry=NO_RETRY)))
+    assert view.state is SagaState.FAILED
+    assert "1000000 are allowed" in (view.error or "")
 
 
 async def test_text_that_databases_dislike_survives(engine: SagaEngine, world: World) -> None:
@@ -397,8 +406,8 @@ async def test_abort_cancels_what_is_in_flight(
     assert view.state is SagaState.ABORTED
     assert view.steps[1].state is StepState.FAILED
     assert world.effects == (["a", "undo a"] if compensate else ["a"])
-    if not compensate:
-        assert [entry["step"] for entry in view.needs_person] == ["a", "b"]
+    unsettled = ["b"] if compensate else ["a", "b"]
+    assert [entry["step"] for entry in view.needs_person] == unsettled
     with pytest.raises(ConflictError):
         await engine.abort(started.saga_id, "again")
     kinds = [event.event_type for event in await engine.audit(started.saga_id)]
