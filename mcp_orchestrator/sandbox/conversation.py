@@ -1,6 +1,6 @@
 """One request on one worker: send it, gather what comes back, hold the deadline."""
 
-import json
+import marshal
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -78,10 +78,14 @@ async def converse(
             tasks.cancel_scope.cancel()
 
         tasks.start_soon(end_when_overdue)
-        await worker.send(frames.pack(frames.REQUEST, json.dumps(request).encode()))
+        await worker.send(_request_frame(request))
         await _listen(worker, transcript, output_bytes, listener)
         tasks.cancel_scope.cancel()
     return transcript
+
+
+def _request_frame(request: dict[str, object]) -> bytes:
+    return frames.pack(frames.REQUEST, marshal.dumps(request, frames.MARSHAL_VERSION))
 
 
 async def _listen(

@@ -1,6 +1,6 @@
 """The first exchange with every guest: its modules in, its view of the walls out."""
 
-import json
+import marshal
 from functools import cache
 from importlib.resources import files
 
@@ -12,10 +12,10 @@ from mcp_orchestrator.sandbox.guest import frames
 from mcp_orchestrator.sandbox.layers import GuestFacts
 
 _PACKAGE = "mcp_orchestrator.sandbox.guest"
-#: In the order in which they import one another.
+#: In the order in which they import one another; after the supervisor, what only tests need.
 _MODULES = (
-    "frames", "walls", "capture", "assertions", "report", "pytest_cases", "unittest_cases", "cases",
-    "program", "supervisor",
+    "frames", "json_text", "signals", "walls", "capture", "program", "supervisor",
+    "assertions", "report", "pytest_cases", "unittest_cases", "cases",
 )  # fmt: skip
 
 
@@ -31,8 +31,8 @@ def bootstrap() -> str:
 
 @cache
 def _sources_frame() -> bytes:
-    sources = {f"{_PACKAGE}.{name}": _source(name) for name in _MODULES}
-    return frames.pack(frames.MODULES, json.dumps(sources).encode())
+    sources = [(f"{_PACKAGE}.{name}", _source(name)) for name in _MODULES]
+    return frames.pack(frames.MODULES, marshal.dumps(sources, frames.MARSHAL_VERSION))
 
 
 class GuestModules:

@@ -1,6 +1,5 @@
 """The sandbox as the rest of the program knows it: requests in, results out."""
 
-import base64
 import secrets
 import uuid
 from collections.abc import Mapping
@@ -252,10 +251,10 @@ def _guest_request(job: _Job, resource_limits: dict[str, int]) -> dict[str, obje
     message: dict[str, object] = {
         "language": request.language,
         "main": job.main,
-        "stdin": request.stdin,
+        "stdin": _as_bytes(request.stdin),
         "arguments": list(request.arguments),
         "environment": {**_ENVIRONMENT, **request.environment},
-        "files": {name: _encode(content) for name, content in contents.items()},
+        "files": {name: _as_bytes(content) for name, content in contents.items()},
         "wall_seconds": request.limits.wall_seconds,
         "output_bytes": request.limits.output_bytes,
         "resource_limits": resource_limits,
@@ -265,9 +264,8 @@ def _guest_request(job: _Job, resource_limits: dict[str, int]) -> dict[str, obje
     return message
 
 
-def _encode(content: str | bytes) -> str:
-    data = content.encode("utf-8", "surrogatepass") if isinstance(content, str) else content
-    return base64.b64encode(data).decode("ascii")
+def _as_bytes(content: str | bytes) -> bytes:
+    return content.encode("utf-8", "surrogatepass") if isinstance(content, str) else content
 
 
 def _refused(run_id: str, risk: RiskReport, reason: str) -> ExecutionResult:

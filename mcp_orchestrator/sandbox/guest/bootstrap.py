@@ -4,11 +4,12 @@ The host passes this text to ``python -I -c``, so that any image with a Python c
 first worker of a back end compiles the modules and hands them back, so that the next need not.
 """
 
-import json
 import marshal
 import os
 import sys
 from types import CodeType, ModuleType
+
+_TO_HOST = 1
 
 
 def take(size: int) -> bytes:
@@ -25,15 +26,14 @@ def take(size: int) -> bytes:
 def receive_modules() -> "list[tuple[str, CodeType]]":
     """Return the modules as code, in the order in which they import one another."""
     header = take(5)
-    payload = take(int.from_bytes(header[1:], "big"))
+    modules = marshal.loads(take(int.from_bytes(header[1:], "big")))
     if header[:1] == b"C":
-        return marshal.loads(payload)
-    sources = json.loads(payload).items()
-    compiled = [(name, compile(source, f"<{name}>", "exec")) for name, source in sources]
+        return modules
+    compiled = [(name, compile(source, f"<{name}>", "exec")) for name, source in modules]
     data = marshal.dumps(compiled)
     data = b"C" + len(data).to_bytes(4, "big") + data
     while data:
-        data = data[os.write(1, data) :]
+        data = data[os.write(_TO_HOST, data) :]
     return compiled
 
 
@@ -46,6 +46,15 @@ def install(modules: "list[tuple[str, CodeType]]") -> None:
         exec(code, module.__dict__)
 
 
+def main() -> None:
+    """Install what every run needs; what only tests need comes when there are tests."""
+    modules = receive_modules()
+    names = [name.rpartition(".")[2] for name, _ in modules]
+    needed = names.index("supervisor") + 1
+    install(modules[:needed])
+    supervisor = sys.modules[modules[needed - 1][0]]
+    supervisor.serve(lambda: install(modules[needed:]))
+
+
 if __name__ == "__main__":
-    install(receive_modules())
-    sys.modules["mcp_orchestrator.sandbox.guest.supervisor"].serve()
+    main()

@@ -6,9 +6,13 @@ HEADER = struct.Struct(">cI")
 #: No frame is longer; a guest that says otherwise is lying.
 LONGEST_FRAME = 64 * 1024 * 1024
 
-MODULES = b"M"  # host to guest: the guest's own modules, as JSON of name to source
+#: What comes from the host is marshalled, in a version that every Python 3 reads: the guest trusts
+#: the host. What comes from a guest is JSON: the host trusts no guest.
+MARSHAL_VERSION = 2
+
+MODULES = b"M"  # host to guest: the guest's own modules, as pairs of name and source
 COMPILED = b"C"  # either way: the modules compiled for one interpreter, marshalled
-REQUEST = b"R"  # host to guest: what to run, as JSON
+REQUEST = b"R"  # host to guest: what to run
 HELLO = b"H"  # guest to host: ready, and what the guest sees of its walls, as JSON
 STDOUT = b"o"  # guest to host: a piece of the head of stdout
 STDERR = b"e"  # guest to host: a piece of the head of stderr

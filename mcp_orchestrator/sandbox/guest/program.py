@@ -2,16 +2,20 @@
 # Imports cost the guest its milliseconds, pathlib most of all.
 # ruff: noqa: PTH109, PTH118, PTH120, PTH123, T201
 
+from __future__ import annotations
+
 import atexit
 import os
 import resource
-import signal
 import sys
-from collections.abc import Callable, Sequence
-from types import ModuleType, TracebackType
-from typing import Any, NoReturn
 
-from mcp_orchestrator.sandbox.guest import walls
+from mcp_orchestrator.sandbox.guest import signals, walls
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from types import TracebackType
+    from typing import Any, NoReturn
 
 _FIRST_FREE = 4  # after stdin, stdout, stderr and the report
 REPORT_DESCRIPTOR = 3
@@ -27,7 +31,7 @@ def take_descriptors(stdin: int, stdout: int, stderr: int, report: int) -> None:
     os.closerange(_FIRST_FREE, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
 
 
-def take_limits(limits: "dict[str, int]") -> None:
+def take_limits(limits: dict[str, int]) -> None:
     """Set resource limits for good, by the names of ``resource.RLIMIT_*``."""
     for name, value in limits.items():
         kind = getattr(resource, f"RLIMIT_{name}")
@@ -47,7 +51,7 @@ def prefer_as_victim() -> None:
         return  # the host sees the kill in the control group either way
 
 
-def become(request: "dict[str, Any]", descriptors: "Sequence[int]") -> None:
+def become(request: dict[str, Any], descriptors: Sequence[int]) -> None:
     """Turn a fresh fork of the supervisor into the program's process."""
     take_descriptors(*descriptors)
     walls.set_inspectable(True)
@@ -55,10 +59,10 @@ def become(request: "dict[str, Any]", descriptors: "Sequence[int]") -> None:
     take_limits(request["resource_limits"])
     os.environ.clear()
     os.environ.update(request["environment"])
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signals.raise_at_interrupt()
 
 
-def end(body: "Callable[[dict[str, Any]], int]", request: "dict[str, Any]") -> "NoReturn":
+def end(body: Callable[[dict[str, Any]], int], request: dict[str, Any]) -> NoReturn:
     """Run a body and end the process as an interpreter ends, short of taking itself apart.
 
     Waiting for threads, exit functions and flushing are what programs can see; dismantling every
@@ -89,7 +93,7 @@ def _exit_code(value: object) -> int:
     return 1
 
 
-def run(request: "dict[str, Any]") -> int:
+def run(request: dict[str, Any]) -> int:
     """Run the program and return its exit code; ``SystemExit`` passes through."""
     arguments: list[str] = [request["main"], *request["arguments"]]
     if request["language"] != "python":
@@ -98,9 +102,9 @@ def run(request: "dict[str, Any]") -> int:
     return run_python(os.path.join(os.getcwd(), request["main"]), arguments)
 
 
-def run_python(path: str, arguments: "list[str]") -> int:
+def run_python(path: str, arguments: list[str]) -> int:
     """Run a file as ``python FILE`` would, in this interpreter."""
-    main = ModuleType("__main__")
+    main = type(sys)("__main__")
     main.__dict__.update(__file__=path, __builtins__=__builtins__, __cached__=None)
     sys.modules["__main__"] = main
     sys.argv = arguments
@@ -117,7 +121,7 @@ def run_python(path: str, arguments: "list[str]") -> int:
     return 0
 
 
-def show(kind: "type[BaseException]", error: BaseException, trace: "TracebackType | None") -> None:
+def show(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """Print an exception without the guest's own frames."""
     while trace is not None and trace.tb_frame.f_code.co_filename.startswith("<mcp_orchestrator"):
         trace = trace.tb_next

@@ -7,7 +7,6 @@ not pass.
 # ruff: noqa: PTH119, PLC0415
 
 import ast
-import json
 import os
 import time
 from collections.abc import Generator, Iterator
@@ -15,6 +14,7 @@ from contextlib import contextmanager
 from types import FrameType, FunctionType, ModuleType, TracebackType
 
 from mcp_orchestrator.sandbox.guest.assertions import shorten
+from mcp_orchestrator.sandbox.guest.json_text import dumps
 
 _MOST_FRAMES = 4
 _MOST_LOCALS = 12
@@ -92,7 +92,7 @@ class Reporter:
         self._write({"end": self.count})
 
     def _write(self, line: dict[str, object]) -> None:
-        data = memoryview(json.dumps({"nonce": self._nonce, **line}).encode() + b"\n")
+        data = memoryview(dumps({"nonce": self._nonce, **line}).encode() + b"\n")
         while data:
             data = data[os.write(self._descriptor, data) :]
 

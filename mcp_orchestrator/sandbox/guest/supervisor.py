@@ -3,29 +3,31 @@
 It is the parent of everything in the sandbox, so nothing outlives it, and the only one that talks
 to the host. What the program writes goes through pipes, so it cannot forge a frame.
 """
-# Imports cost the guest its milliseconds, pathlib most of all.
+# Imports cost the guest its milliseconds, pathlib and typing most of all.
 # ruff: noqa: PTH103, PTH120, PTH123
 
-import binascii
+from __future__ import annotations
+
 import gc
-import importlib
-import json
+import marshal
 import os
 import resource
 import select
-import signal
 import sys
 import time
-from typing import Any, NoReturn
 
-from mcp_orchestrator.sandbox.guest import cases, frames, program, walls
+from mcp_orchestrator.sandbox.guest import frames, program, signals, walls
 from mcp_orchestrator.sandbox.guest.capture import Capture
+from mcp_orchestrator.sandbox.guest.json_text import dumps
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, NoReturn
 
 _FROM_HOST, _TO_HOST = 0, 1
 _PIECE = 65536
 _LONGEST_REPORT = 4 * 1024 * 1024
-#: Imported ahead while there is no request: most programs and the test runner use them.
-_LIKELY = ("collections", "re", "typing", "linecache", "traceback", "ast", "math", "random")
 
 
 def _send(kind: bytes, payload: bytes) -> None:
@@ -34,7 +36,7 @@ def _send(kind: bytes, payload: bytes) -> None:
         data = data[os.write(_TO_HOST, data) :]
 
 
-def _receive() -> "dict[str, Any]":
+def _receive() -> dict[str, Any]:
     reader = frames.FrameReader()
     while True:
         data = os.read(_FROM_HOST, _PIECE)
@@ -42,41 +44,42 @@ def _receive() -> "dict[str, Any]":
             os._exit(0)  # the host has no use for this worker any more
         for kind, payload in reader.feed(data):
             if kind == frames.REQUEST:
-                return json.loads(payload)
+                return marshal.loads(payload)
 
 
-def serve() -> NoReturn:
-    """Say what the walls look like, run one request, and end with the sandbox."""
+def serve(install_test_modules: Callable[[], None]) -> NoReturn:
+    """Say what the walls look like, run one request, and end with the sandbox.
+
+    Args:
+        install_test_modules: makes the test runner importable.
+    """
     walls.protect_supervisor()
     os.chdir("/box")
     sys.dont_write_bytecode = True
-    _send(frames.HELLO, json.dumps(walls.observe()).encode())
-    _import_ahead()
+    _send(frames.HELLO, dumps(walls.observe()).encode())
+    gc.freeze()  # the fork then shares these pages instead of copying them
     request = _receive()
     _write_files(request["files"])
     started = time.monotonic()
     run = Run(request)
     if run.start() == 0:
-        program.end(cases.run if "tests" in request else program.run, request)
+        if "tests" not in request:
+            program.end(program.run, request)
+        install_test_modules()
+        from mcp_orchestrator.sandbox.guest import cases  # noqa: PLC0415 — only now is it there
+
+        program.end(cases.run, request)
     run.watch(started + request["wall_seconds"])
     run.finish(started)
 
 
-def _import_ahead() -> None:
-    for name in _LIKELY:
-        if select.select([_FROM_HOST], [], [], 0)[0]:
-            break
-        importlib.import_module(name)
-    gc.freeze()  # the fork then shares these pages instead of copying them
-
-
-def _write_files(files: "dict[str, str]") -> None:
+def _write_files(files: dict[str, bytes]) -> None:
     for name, content in files.items():
         folder = os.path.dirname(name)
         if folder:
             os.makedirs(folder, exist_ok=True)
         with open(name, "wb") as file:
-            file.write(binascii.a2b_base64(content))
+            file.write(content)
 
 
 def _memory_file(content: bytes) -> int:
@@ -90,7 +93,7 @@ def _memory_file(content: bytes) -> int:
 class Run:
     """One program from fork to last byte."""
 
-    def __init__(self, request: "dict[str, Any]") -> None:
+    def __init__(self, request: dict[str, Any]) -> None:
         self._request = request
         most: int = request["output_bytes"]
         self._captures = {frames.STDOUT: Capture(most), frames.STDERR: Capture(most)}
@@ -102,7 +105,7 @@ class Run:
 
     def start(self) -> int:
         """Fork; returns 0 in the child, which is then the program."""
-        stdin = _memory_file(self._request["stdin"].encode("utf-8", "surrogatepass"))
+        stdin = _memory_file(self._request["stdin"])
         ends: list[tuple[int, int]] = [os.pipe() for _ in range(3)]
         self._process_id = os.fork()
         if self._process_id == 0:
@@ -134,7 +137,7 @@ class Run:
                 if not self._pass_on(descriptor):
                     poller.unregister(descriptor)
 
-    def finish(self, started: float) -> "NoReturn":
+    def finish(self, started: float) -> NoReturn:
         """End whatever still runs, send the rest and the outcome, and end the sandbox."""
         duration = time.monotonic() - started
         if os.getpid() == 1:
@@ -146,10 +149,10 @@ class Run:
         stdout, stderr = self._captures[frames.STDOUT], self._captures[frames.STDERR]
         _send(frames.STDOUT_TAIL, stdout.tail())
         _send(frames.STDERR_TAIL, stderr.tail())
-        _send(frames.FINAL, json.dumps(self._outcome(duration)).encode())
+        _send(frames.FINAL, dumps(self._outcome(duration)).encode())
         os._exit(0)
 
-    def _outcome(self, duration: float) -> "dict[str, object]":
+    def _outcome(self, duration: float) -> dict[str, object]:
         used = resource.getrusage(resource.RUSAGE_CHILDREN)
         status = self._status
         exited = status is not None and os.WIFEXITED(status)
@@ -199,7 +202,7 @@ class Run:
 def _kill_all() -> None:
     """Kill every other process of this namespace, daemons included, in one atomic sweep."""
     try:
-        os.kill(-1, signal.SIGKILL)
+        os.kill(-1, signals.KILL)
     except ProcessLookupError:
         return
 
