@@ -12,6 +12,7 @@ from mcp_orchestrator.agents.function_cache import FunctionCache
 from mcp_orchestrator.agents.http import ProviderHttp, Timeouts
 from mcp_orchestrator.agents.http_cassette import player, recorder
 from mcp_orchestrator.agents.ledgered import LedgeredModel
+from mcp_orchestrator.agents.limits import CallLimits, LimitSettings, LocalLimits
 from mcp_orchestrator.agents.model import (
     EFFORTS,
     Citation,
@@ -27,7 +28,7 @@ from mcp_orchestrator.agents.perplexity import PerplexityModel
 from mcp_orchestrator.agents.prices import DEEPSEEK_FLASH, Prices
 from mcp_orchestrator.agents.retries import RetryPolicy
 from mcp_orchestrator.agents.sampling import SamplingMailbox, SamplingModel, SamplingRequest
-from mcp_orchestrator.agents.shared_limits import LimitSettings, SharedLimits
+from mcp_orchestrator.agents.shared_limits import SharedLimits
 
 __all__ = [
     "DEEPSEEK_FLASH",
@@ -37,11 +38,13 @@ __all__ = [
     "BudgetRules",
     "CacheSettings",
     "CachedModel",
+    "CallLimits",
     "Citation",
     "DeepSeekModel",
     "FunctionCache",
     "LedgeredModel",
     "LimitSettings",
+    "LocalLimits",
     "Message",
     "Model",
     "ModelReply",

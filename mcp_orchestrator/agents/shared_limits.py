@@ -18,30 +18,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mcp_orchestrator.agents.bell import Bell
 from mcp_orchestrator.agents.leases import renewed
+from mcp_orchestrator.agents.limits import LimitSettings
 from mcp_orchestrator.clock import Clock
 from mcp_orchestrator.store.commits import GroupCommitter
 from mcp_orchestrator.store.engine import Database
 from mcp_orchestrator.store.schema.ledger import provider_limits as limits
 from mcp_orchestrator.store.schema.ledger import provider_slots as slots
-
-
-@dataclass(frozen=True)
-class LimitSettings:
-    """What one provider allows us.
-
-    Args:
-        concurrency: calls under way at once, over all processes.
-        per_minute: calls begun in a minute; None for no limit.
-        lease: seconds after which the slot of a process that died is free again.
-        poll: seconds between looks for a slot that another process has freed.
-        pause: seconds for which everybody waits after a 429 without a ``Retry-After``.
-    """
-
-    concurrency: int = 32
-    per_minute: int | None = None
-    lease: float = 60.0
-    poll: float = 0.2
-    pause: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -149,26 +131,16 @@ class SharedLimits:
         if held >= int(min(state.allowed, settings.concurrency)):
             return settings.poll
         if settings.per_minute is not None:
-            rate = settings.per_minute / 60
-            bucket = self._refilled(state, now)
+            elapsed = (now - state.refilled_at).total_seconds()
+            bucket = settings.refilled(state.bucket, elapsed)
             if bucket < 1:
-                return (1 - bucket) / rate
+                return (1 - bucket) * 60 / settings.per_minute
             spent = self._update().values(bucket=bucket - 1, refilled_at=now)
             await connection.execute(spent)
         expires = now + timedelta(seconds=settings.lease)
         row_of_slot = {"id": slot_id, "provider": self._provider, "expires_at": expires}
         await connection.execute(insert(slots).values(row_of_slot))
         return None
-
-    def _refilled(self, state: _State, now: datetime) -> float:
-        per_minute = self._settings.per_minute or 0
-        elapsed = max((now - state.refilled_at).total_seconds(), 0.0)
-        return min(state.bucket + elapsed * per_minute / 60, self._burst)
-
-    @property
-    def _burst(self) -> float:
-        """A tenth of a minute's calls may be begun at once."""
-        return max((self._settings.per_minute or 0) / 10, 1.0)
 
     async def _locked(self, connection: AsyncConnection, now: datetime) -> _State:
         """Return the provider's row, made if need be, and nobody else's until we commit."""
@@ -181,10 +153,10 @@ class SharedLimits:
 
     async def _begin(self, connection: AsyncConnection, now: datetime) -> None:
         """Make the provider's row, unless another process has just made it."""
-        dialect = sqlite if self._database.is_sqlite else postgresql
+        dialect, settings = sqlite if self._database.is_sqlite else postgresql, self._settings
         first = {
-            "provider": self._provider, "allowed": float(self._settings.concurrency),
-            "bucket": self._burst, "refilled_at": now,
+            "provider": self._provider, "allowed": float(settings.concurrency),
+            "bucket": settings.burst, "refilled_at": now,
         }  # fmt: skip
         await connection.execute(dialect.insert(limits).values(first).on_conflict_do_nothing())
 

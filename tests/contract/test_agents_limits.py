@@ -8,8 +8,9 @@ import pytest
 from sqlalchemy import insert
 
 from mcp_orchestrator.agents import DeepSeekModel, Message, ModelRequest, ProviderHttp, deepseek
+from mcp_orchestrator.agents.limits import LimitSettings, LocalLimits
 from mcp_orchestrator.agents.retries import RetryPolicy
-from mcp_orchestrator.agents.shared_limits import LimitSettings, SharedLimits
+from mcp_orchestrator.agents.shared_limits import SharedLimits
 from mcp_orchestrator.clock import SystemClock
 from mcp_orchestrator.store.commits import GroupCommitter
 from mcp_orchestrator.store.engine import Database, open_engine
@@ -165,3 +166,55 @@ async def test_an_error_inside_leaves_as_it_was_and_a_cancel_frees_the_slot(
     with anyio.fail_after(5):
         async with limits.slot():
             pass
+
+
+async def test_one_process_alone_adapts_without_a_store() -> None:
+    strict, clock, answered = Strict(most=3), SystemClock(), list[str]()
+    async with provider_server(strict.respond) as server:
+        limits = LocalLimits(clock, LimitSettings(concurrency=64, pause=0.05))
+        async with ProviderHttp(
+            deepseek.ACCOUNT, base_url=server.base_url, clock=clock, limits=limits,
+            retries=RetryPolicy(first_wait=0.02, longest_wait=0.2),
+        ) as http:  # fmt: skip
+            model = DeepSeekModel(http, clock=clock)
+
+            async def ask() -> None:
+                answered.append((await model.ask(ASK)).text)
+
+            async with anyio.create_task_group() as tasks:
+                for _ in range(60):
+                    tasks.start_soon(ask)
+    assert answered == ["ok"] * 60
+    assert 0 < strict.refused < 120
+
+
+async def test_one_process_alone_keeps_to_its_limits() -> None:
+    clock = SkippingClock()
+    limits = LocalLimits(clock, LimitSettings(concurrency=16, per_minute=60))
+    for _ in range(5):
+        await limits.throttled(10)
+    assert limits.allowed == 8
+    before = clock.seconds
+    for _ in range(30):
+        async with limits.slot():
+            pass
+    assert 33 <= clock.seconds - before <= 35, "10 s of pause, six at once, then one a second"
+    with pytest.raises(KeyError):
+        async with limits.slot():
+            raise KeyError
+
+
+async def test_one_process_alone_never_holds_more_than_it_may() -> None:
+    limits, held = LocalLimits(SystemClock(), LimitSettings(concurrency=16)), list[int]()
+
+    async def hold(number: int) -> None:
+        async with limits.slot():
+            held.append(number)
+            assert len(held) <= 16
+            await anyio.sleep(0.01)
+            held.remove(number)
+
+    async with anyio.create_task_group() as tasks:
+        for number in range(64):
+            tasks.start_soon(hold, number)
+    assert limits.allowed == 16
