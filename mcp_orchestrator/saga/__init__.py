@@ -4,6 +4,7 @@ from mcp_orchestrator.errors import BusinessRefusalError
 from mcp_orchestrator.saga.definition import SagaDefinition, SagaStep
 from mcp_orchestrator.saga.engine import SagaEngine
 from mcp_orchestrator.saga.events import EventType
+from mcp_orchestrator.saga.explanation import Explanation, explain, mermaid
 from mcp_orchestrator.saga.intervention import Interventions, Order, Preview
 from mcp_orchestrator.saga.metrics import SagaMetrics
 from mcp_orchestrator.saga.orchestrator import SagaConfig, SagaOrchestrator, SagaResult
@@ -22,6 +23,7 @@ __all__ = [
     "BusinessRefusalError",
     "DefinitionDocument",
     "EventType",
+    "Explanation",
     "Interventions",
     "JsonObject",
     "JsonValue",
@@ -41,5 +43,7 @@ __all__ = [
     "StepOperations",
     "StepState",
     "StepView",
+    "explain",
+    "mermaid",
     "parse_definition",
 ]

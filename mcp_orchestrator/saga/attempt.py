@@ -85,10 +85,12 @@ def failure_event(
     chance: random.Random,
     redactor: Redactor,
     duration_ms: float,
+    forward_only: bool = False,
 ) -> SagaEvent:
     """Return what a failed attempt means: another one, with its ``delay_seconds``, or the end.
 
-    A step whose neighbour in a group has failed is not tried again: its saga is going back.
+    Beyond a pivot there is no going back, so the end is to hold the saga for a person. A step
+    whose neighbour in a group has failed is not tried again: its saga is going back.
     """
     so_far = progress.steps[index]
     backward = so_far.state is StepState.COMPENSATING
@@ -96,10 +98,14 @@ def failure_event(
     failures = 1 + (so_far.compensation_failures if backward else so_far.failures)
     going_back = progress.state is SagaState.COMPENSATING and not backward
     again = failures < retry.max_attempts and not going_back and not isinstance(error, FINAL_ERRORS)
+    message = str(error) or type(error).__name__
     data: JsonObject = {"error_type": type(error).__name__, "failures": failures}
     if again:
         data["delay_seconds"] = retry.delay(failures, chance)
         kind = EventType.COMPENSATION_RETRY if backward else EventType.STEP_RETRY
+    elif forward_only and not backward:
+        kind = EventType.HELD
+        message = f"Step {step.name!r} failed after the point of no return: {message}"
     else:
         kind = EventType.COMPENSATION_FAILED if backward else EventType.STEP_FAILED
         if isinstance(error, StepTimeoutError) and step.compensation is not None:
@@ -109,7 +115,7 @@ def failure_event(
         now,
         index,
         data,
-        error=clean_text(redactor.text(str(error) or type(error).__name__)),
+        error=clean_text(redactor.text(message)),
         stack="".join(traceback.format_exception(error)),
         duration_ms=duration_ms,
     )

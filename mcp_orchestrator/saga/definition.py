@@ -40,6 +40,8 @@ class SagaStep:
             the action got, and returns ``{"happened": bool, "result": …}``.
         on_uncertain: after a crash without a probe: repeat with the same idempotency key, or
             hold the saga for a person.
+        pivot: once it has completed the saga only goes forward: a later step that fails holds
+            the saga for a person, who repeats it, says what it returned, or aborts.
     """
 
     name: str
@@ -52,6 +54,7 @@ class SagaStep:
     compensation_retry: RetryPolicy | None = None
     probe: Action | str | None = None
     on_uncertain: UncertainPolicy = "repeat"
+    pivot: bool = False
 
 
 @dataclass(frozen=True)
@@ -179,6 +182,7 @@ def _step_body(definition: SagaDefinition, step: SagaStep) -> JsonValue:
         "group": step.group,
         "compensation_retry": _retry_body(step.compensation_retry),
         "on_uncertain": step.on_uncertain if step.on_uncertain != "repeat" else None,
+        "pivot": step.pivot or None,
     }
     return body | {name: value for name, value in optional.items() if value is not None}
 

@@ -43,6 +43,7 @@ class StepDocument(BaseModel):
     compensation_retry: RetryDocument | None = None
     probe: str | None = Field(None, description="Asked after a crash whether the effect happened.")
     on_uncertain: Literal["repeat", "hold"] = "repeat"
+    pivot: bool = Field(False, description="Once it is done the saga only goes forward.")
 
     def step(self) -> SagaStep:
         """Return it as the engine's own type."""
@@ -58,6 +59,7 @@ class StepDocument(BaseModel):
             compensation_retry=again.policy() if again is not None else None,
             probe=self.probe,
             on_uncertain=self.on_uncertain,
+            pivot=self.pivot,
         )
 
 

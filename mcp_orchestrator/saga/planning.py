@@ -47,6 +47,14 @@ def arguments_of(definition: SagaDefinition, progress: SagaProgress, index: int)
     return resolved if isinstance(resolved, dict) else {"value": resolved}
 
 
+def is_past_pivot(definition: SagaDefinition, progress: SagaProgress) -> bool:
+    """Tell whether a step after which the saga only goes forward has completed."""
+    return any(
+        plan.pivot and step.state is StepState.COMPLETED
+        for plan, step in zip(definition.steps, progress.steps, strict=True)
+    )
+
+
 def result_of(progress: SagaProgress, step_name: str) -> JsonObject:
     """Return ``{"result": …}`` of a completed step, or an empty object."""
     results = progress.context["steps"]

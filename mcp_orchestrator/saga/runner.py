@@ -19,7 +19,7 @@ from mcp_orchestrator.saga.evolution import evolve
 from mcp_orchestrator.saga.inbox import Message, events_of
 from mcp_orchestrator.saga.journal import Journal
 from mcp_orchestrator.saga.memos import Memos
-from mcp_orchestrator.saga.planning import arguments_of, consequences, result_of
+from mcp_orchestrator.saga.planning import arguments_of, consequences, is_past_pivot, result_of
 from mcp_orchestrator.saga.progress import SagaProgress
 from mcp_orchestrator.saga.redaction import Redactor
 from mcp_orchestrator.saga.states import StepState
@@ -212,6 +212,7 @@ class SagaRun:
                 step, index, self.progress, error,
                 now=self._around.clock.now(), chance=self._around.chance,
                 redactor=self._redactor, duration_ms=self._milliseconds_since(began),
+                forward_only=is_past_pivot(self.record.definition, self.progress),
             )  # fmt: skip
         kind = EventType.COMPENSATION_COMPLETE if backward else EventType.STEP_COMPLETE
         duration = self._milliseconds_since(began)

@@ -27,6 +27,8 @@ from mcp_orchestrator.saga import (
     SagaView,
     StepHandle,
     StepState,
+    explain,
+    mermaid,
     parse_definition,
 )
 from mcp_orchestrator.store.commits import GroupCommitter
@@ -503,3 +505,40 @@ async def test_many_sagas_at_once(engine: SagaEngine, world: World) -> None:
             tasks.start_soon(one)
     assert {view.state for view in views} == {SagaState.COMPLETED}
     assert len(world.effects) == 600
+
+
+async def test_a_saga_explains_itself(engine: SagaEngine, world: World) -> None:
+    world.fails("c", BusinessRefusalError("no"))
+    world.fails("undo b", OSError("stuck"))
+    done = await run(engine, saga(undoable("a")))
+    failed = await run(engine, saga(undoable("a"), undoable("c")))
+    stuck = await run(engine, saga(undoable("a"), undoable("b"), undoable("c")))
+    wait = SagaStep("paid", "saga.wait_for_signal", arguments={"signal": "paid"})
+    nap = SagaStep("nap", "saga.sleep", arguments={"seconds": 3600})
+    waiting, asleep = await engine.start(saga(wait), {}), await engine.start(saga(nap), {})
+    for view in (waiting, asleep):
+
+        async def parked(saga_id: str = view.saga_id) -> bool:
+            return (await engine.get(saga_id)).lease_owner is None
+
+        await until(parked)
+    assert explain(done).advice == "There is nothing to do."
+    assert "retry it" in explain(failed).advice
+    assert "listed for b" in explain(stuck).advice
+    assert "waits for a signal in 'paid'" in explain(await engine.get(waiting.saga_id)).why
+    sleeping = explain(await engine.get(asleep.saga_id))
+    assert "sleeps in 'nap'" in sleeping.why
+    assert sleeping.when is not None
+    for view in (waiting, asleep):
+        await engine.abort(view.saga_id, "enough")
+
+
+async def test_a_saga_is_drawn(engine: SagaEngine) -> None:
+    steps = [SagaStep(n, n, group="g" if n != "c" else None) for n in ("a", "b", "c")]
+    assert mermaid(await run(engine, saga(*steps))) == (
+        "flowchart LR\n"
+        '    s0["a<br/>completed"]\n    style s0 fill:#b2f2bb\n'
+        '    s1["b<br/>completed"]\n    style s1 fill:#b2f2bb\n'
+        '    s2["c<br/>completed"]\n    style s2 fill:#b2f2bb\n'
+        "    s0 --> s2\n    s1 --> s2\n"
+    )

@@ -164,6 +164,22 @@ async def test_what_makes_no_sense_is_refused_and_changes_nothing(engine: SagaEn
     assert await engine.get(failed.saga_id) == failed
 
 
+async def test_after_a_pivot_a_saga_only_goes_forward(engine: SagaEngine) -> None:
+    shop = Shop()
+    steps = (
+        SagaStep("first", shop.first, shop.undo, pivot=True),
+        SagaStep("second", shop.second, shop.undo, retry=NO_RETRY),
+    )
+    held = await run(engine, SagaDefinition("pivot", "1", steps))
+    assert held.state is SagaState.RUNNING
+    assert "point of no return" in (held.held_reason or "")
+    shop.works = True
+    await engine.by_hand.resolve(held.saga_id, WHY)
+    view = await engine.wait_for(held.saga_id, 20)
+    assert (view.state, view.needs_person) == (SagaState.COMPLETED, [])
+    assert shop.effects == ["first", "second", "second"]
+
+
 async def lose_runner(
     database: Database, committer: GroupCommitter, definition: SagaDefinition, entered: anyio.Event
 ) -> str:

@@ -111,7 +111,15 @@ def test_no_document_breaks_the_parser(document: JsonValue) -> None:
 def test_a_definition_is_the_same_after_it_was_stored() -> None:
     steps = (
         SagaStep("s", "a", "b", timeout=3, retry=RetryPolicy(5, 1, 2, 3, 0), group="g"),
-        SagaStep("t", act, act, probe=act, on_uncertain="hold", compensation_retry=RetryPolicy()),
+        SagaStep(
+            "t",
+            act,
+            act,
+            probe=act,
+            on_uncertain="hold",
+            pivot=True,
+            compensation_retry=RetryPolicy(),
+        ),
     )
     definition = SagaDefinition("n", "2", steps, ("iban",))
     stored = json.loads(canonical_json(definition.body))
