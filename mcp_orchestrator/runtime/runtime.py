@@ -86,14 +86,44 @@ async def open_runtime(
             tasks.cancel_scope.cancel()
 
 
-async def _build(settings: Settings, clock: Clock, stack: AsyncExitStack) -> Runtime:
+@asynccontextmanager
+async def open_queue(settings: Settings, clock: Clock | None = None) -> AsyncGenerator[TaskQueue]:
+    """Open only the queue, for whoever looks into it from outside.
+
+    Raises:
+        ConfigurationError: a setting is wrong.
+        BackendUnavailableError: the database or Redis does not answer.
+    """
+    clock = clock or SystemClock()
+    async with AsyncExitStack() as stack:
+        database, committer = await _open_store(settings, stack)
+        yield await _open_queue(settings, database, committer, clock, stack)
+
+
+async def _open_store(settings: Settings, stack: AsyncExitStack) -> tuple[Database, GroupCommitter]:
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     database = open_engine(settings.store_url)
     stack.push_async_callback(database.close)
     await migrate(database)
-    committer = await stack.enter_async_context(GroupCommitter(database))
-    queue = TaskQueue(_queue_config(settings), database=database, committer=committer, clock=clock)
-    await stack.enter_async_context(queue)
+    return database, await stack.enter_async_context(GroupCommitter(database))
+
+
+async def _open_queue(
+    settings: Settings,
+    database: Database,
+    committer: GroupCommitter,
+    clock: Clock,
+    stack: AsyncExitStack,
+) -> TaskQueue:
+    redis_url = settings.redis_url.get_secret_value() if settings.redis_url else None
+    config = TaskQueueConfig(redis_url=redis_url, lease_seconds=settings.task_lease_seconds)
+    queue = TaskQueue(config, database=database, committer=committer, clock=clock)
+    return await stack.enter_async_context(queue)
+
+
+async def _build(settings: Settings, clock: Clock, stack: AsyncExitStack) -> Runtime:
+    database, committer = await _open_store(settings, stack)
+    queue = await _open_queue(settings, database, committer, clock, stack)
     ledger = Ledger(database, committer, clock)
     mailbox = SamplingMailbox(database, committer, clock, claim=_NO_CLAIM)
     providers = await open_providers(settings, ledger, clock, stack)
@@ -144,11 +174,6 @@ async def _open_sandbox(settings: Settings, runs: RunStore, clock: Clock) -> San
     except SandboxUnavailableError as error:
         _log.warning("No sandbox: %s", error)
         return Sandbox(NoBackend(error), clock=clock, risk_policy=RiskPolicy(), warm=0)
-
-
-def _queue_config(settings: Settings) -> TaskQueueConfig:
-    redis_url = settings.redis_url.get_secret_value() if settings.redis_url else None
-    return TaskQueueConfig(redis_url=redis_url, lease_seconds=settings.task_lease_seconds)
 
 
 def _pack_folders(settings: Settings) -> list[Path]:

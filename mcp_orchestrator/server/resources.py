@@ -9,8 +9,10 @@ from mcp_orchestrator.errors import NotFoundError
 from mcp_orchestrator.runtime import Runtime
 from mcp_orchestrator.server.teaching import teaching_resource
 from mcp_orchestrator.server.toolsets.loop import get_loop, loop_result, view_loop
-from mcp_orchestrator.server.toolsets.queue import view_task
+from mcp_orchestrator.server.toolsets.queue import view_list, view_stats, view_task
 from mcp_orchestrator.server.toolsets.saga import describe_event, view_saga
+
+_PAGE = 100
 
 
 def register(server: MCPServer[None], runtime: Runtime) -> None:
@@ -35,6 +37,19 @@ def register(server: MCPServer[None], runtime: Runtime) -> None:
         whole = view_task(task).model_dump(mode="json")
         whole["payload"] = task.payload
         return json.dumps(whole, indent=2, ensure_ascii=False)
+
+    @server.resource("queue://stats", name="queue-stats", mime_type="application/json")
+    @teaching_resource
+    async def read_stats() -> str:
+        """Read the queue's counts and its workers."""
+        return view_stats(await runtime.queue.stats()).model_dump_json(indent=2)
+
+    @server.resource("queue://dead", name="queue-dead", mime_type="application/json")
+    @teaching_resource
+    async def read_dead() -> str:
+        """Read the newest hundred dead letters."""
+        dead = await runtime.queue.dead_letters.list_tasks(limit=_PAGE)
+        return view_list(dead, _PAGE).model_dump_json(indent=2)
 
     @server.resource("loop://{loop_id}", name="loop", mime_type="application/json")
     @teaching_resource

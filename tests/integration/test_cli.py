@@ -62,6 +62,24 @@ def test_a_bad_setting_is_one_clear_line(
     assert done.stdout == ""
 
 
+def test_the_queue_command_looks_into_the_queue(tmp_path: Path) -> None:
+    for arguments, said in (
+        (("queue", "stats"), "waiting CRITICAL"),
+        (("queue", "list"), "priority"),
+        (("queue", "retry", "--all"), "0 tasks will be tried again"),
+        (("queue", "purge", "--yes"), "0 dead letters forgotten"),
+        (("queue", "pause", "travel.write_itinerary"), ""),
+        (("queue", "stats"), "travel.write_itinerary"),
+        (("queue", "resume", "travel.write_itinerary"), ""),
+    ):
+        done = run(tmp_path, *arguments)
+        assert done.returncode == 0, done.stderr
+        assert said in done.stdout
+    unknown = run(tmp_path, "queue", "show", "nobody")
+    assert unknown.returncode == 2
+    assert "nobody" in unknown.stderr
+
+
 def test_install_shows_the_change_and_keeps_a_backup(tmp_path: Path) -> None:
     dry = run(tmp_path, "install", "claude-desktop", "--dry-run")
     path = tmp_path / ".config" / "Claude" / "claude_desktop_config.json"

@@ -37,7 +37,8 @@ TRIP: list[dict[str, Any]] = [
 NAMES = {
     "queue_add_task", "queue_get_task", "saga_start", "saga_get", "sandbox_execute",
     "sandbox_run_tests", "reasoning_ask", "codegen_generate", "codegen_fix", "loop_start",
-    "loop_get", "health",
+    "loop_get", "health", "queue_list_tasks", "queue_cancel_task", "queue_stats",
+    "queue_retry_dead",
 }  # fmt: skip
 
 
@@ -99,6 +100,39 @@ async def test_a_task_is_worked_on_in_the_background(tmp_path: Path) -> None:
         assert done["result"]["stdout"] == "42\n"
         read = await client.read_resource(f"task://{task['task_id']}")
         assert "print(6 * 7)" in getattr(read.contents[0], "text", "")
+
+
+async def test_the_queue_is_looked_into_and_put_right(tmp_path: Path) -> None:
+    async with connect("stdio-handshake", tmp_path, {}) as client:
+        endless = {"task_type": "sandbox.execute", "payload": {"code": "while True: pass"}}
+        running = (await call(client, "queue_add_task", endless))["task_id"]
+        later = {**endless, "delay_seconds": 600, "priority": "HIGH"}
+        scheduled = (await call(client, "queue_add_task", later))["task_id"]
+        wrong = {
+            "task_type": "sandbox.execute", "payload": {"code": 1}, "max_retries": 0,
+        }  # fmt: skip
+        dead = (await call(client, "queue_add_task", wrong))["task_id"]
+        ended = await call(client, "queue_get_task", {"task_id": dead, "wait_seconds": 20})
+        assert ended["status"] in ("dead_letter", "failed"), ended
+        assert "payload.code" in ended["error"]
+
+        listed = await call(client, "queue_list_tasks", {"limit": 2})
+        assert [task["task_id"] for task in listed["tasks"]] == [dead, scheduled]
+        more = await call(client, "queue_list_tasks", {"limit": 2, "before": listed["next_before"]})
+        assert [task["task_id"] for task in more["tasks"]] == [running]
+
+        for task_id in (running, scheduled):
+            await call(client, "queue_cancel_task", {"task_id": task_id})
+            gone = await call(client, "queue_get_task", {"task_id": task_id, "wait_seconds": 20})
+            assert gone["status"] == "cancelled"
+        stats = await call(client, "queue_stats", {})
+        assert stats["by_status"]["cancelled"] == 2
+        assert len(stats["workers"]) == 1
+        read = await client.read_resource("queue://stats")
+        assert '"workers"' in getattr(read.contents[0], "text", "")
+
+        assert (await call(client, "queue_retry_dead", {"task_id": dead}))["retried"] == 1
+        assert "either task_id or task_type" in await refusal(client, "queue_retry_dead", {})
 
 
 async def test_code_is_run_and_tested_in_the_sandbox(tmp_path: Path) -> None:

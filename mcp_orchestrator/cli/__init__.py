@@ -2,9 +2,8 @@
 
 import json
 import sys
-from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated
 
 import anyio
 import typer
@@ -12,14 +11,14 @@ from rich.console import Console
 from rich.markup import escape
 
 from mcp_orchestrator import __version__
+from mcp_orchestrator.cli import queue
+from mcp_orchestrator.cli.running import DataDir, LogLevel, run_until_done, settings_from
 from mcp_orchestrator.demo.demo import run_demo
 from mcp_orchestrator.errors import OrchestratorError
 from mcp_orchestrator.hosts import claude_desktop
 from mcp_orchestrator.runtime import HealthReport, examine, open_runtime
 from mcp_orchestrator.server import StandardStreams, serve_http, serve_stdio
-from mcp_orchestrator.settings import Settings, load_settings
 from mcp_orchestrator.shutdown import until_signalled
-from mcp_orchestrator.telemetry.logs import configure_logs
 
 app = typer.Typer(
     name="mcp-orchestrator",
@@ -30,11 +29,7 @@ app = typer.Typer(
 )
 install_app = typer.Typer(help="Connect a host program to this server.", no_args_is_help=True)
 app.add_typer(install_app, name="install")
-
-DataDir = Annotated[
-    Path | None, typer.Option("--data-dir", help="Folder of the store and of what is delivered.")
-]
-LogLevel = Annotated[str | None, typer.Option("--log-level", help="DEBUG, INFO, WARNING or ERROR.")]
+app.add_typer(queue.app, name="queue")
 
 
 @app.command()
@@ -49,7 +44,7 @@ def serve(
     log_level: LogLevel = None,
 ) -> None:
     """Serve MCP: over stdio for one client, or over HTTP for many."""
-    settings = _settings(
+    settings = settings_from(
         transport=transport, host=host, port=port, data_dir=data_dir, log_level=log_level
     )
 
@@ -61,19 +56,19 @@ def serve(
                 lambda: serve_stdio(runtime, streams) if streams else serve_http(runtime)
             )
 
-    _run(run)
+    run_until_done(run)
 
 
 @app.command()
 def worker(data_dir: DataDir = None, log_level: LogLevel = None) -> None:
     """Run queued tasks and sagas without serving any client."""
-    settings = _settings(data_dir=data_dir, log_level=log_level, embedded_worker=True)
+    settings = settings_from(data_dir=data_dir, log_level=log_level, embedded_worker=True)
 
     async def run() -> None:
         async with open_runtime(settings):
             await until_signalled(anyio.sleep_forever)
 
-    _run(run)
+    run_until_done(run)
 
 
 @app.command()
@@ -83,7 +78,7 @@ def demo(
     ] = None,
 ) -> None:
     """Show the main job end to end with a small real model; needs no key and no network."""
-    _settings(log_level="ERROR")
+    settings_from(log_level="ERROR")
     raise typer.Exit(anyio.run(run_demo, Console(), keep))
 
 
@@ -94,14 +89,14 @@ def doctor(
     log_level: LogLevel = "ERROR",
 ) -> None:
     """Say which back end each part uses, whether it answers, and what to do if it does not."""
-    settings = _settings(data_dir=data_dir, log_level=log_level)
+    settings = settings_from(data_dir=data_dir, log_level=log_level)
     reports: list[HealthReport] = []
 
     async def run() -> None:
         async with open_runtime(settings, background=False) as runtime:
             reports.append(await examine(runtime))
 
-    _run(run)
+    run_until_done(run)
     report = reports[0]
     if as_json:
         sys.stdout.write(json.dumps(report.model_dump(mode="json"), indent=2) + "\n")
@@ -138,29 +133,6 @@ def main() -> None:
     except OrchestratorError as error:
         sys.stderr.write(f"mcp-orchestrator: {error}\n")
         sys.exit(2)
-
-
-def _settings(**flags: object) -> Settings:
-    settings = load_settings(flags)
-    configure_logs(settings.log_level)
-    return settings
-
-
-def _run(work: Callable[[], Awaitable[None]]) -> None:
-    """Run to the end; an error that came through task groups is still one of ours."""
-    try:
-        anyio.run(work)
-    except BaseExceptionGroup as group:
-        raise _innermost(group) from None
-
-
-def _innermost(error: BaseException) -> BaseException:
-    """Unwrap what came alone through several task groups."""
-    if not isinstance(error, BaseExceptionGroup):
-        return error
-    group = cast("BaseExceptionGroup[BaseException]", error)
-    inner = group.exceptions
-    return _innermost(inner[0]) if len(inner) == 1 else group
 
 
 def _print_report(report: HealthReport) -> None:
