@@ -244,6 +244,10 @@ class QueueBackend(Protocol):
         """Stop or go on handing out one ``"type"`` or one ``"priority"``."""
         ...
 
+    async def limit_type(self, task_type: str, concurrency: int | None) -> None:
+        """Bound how many tasks of a type run at once, over all workers; None for no bound."""
+        ...
+
     def renewer(self) -> AbstractAsyncContextManager[LeaseRenewer]:
         """Open the connection of the renewal thread, in the event loop of that thread."""
         ...

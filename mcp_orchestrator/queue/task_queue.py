@@ -9,9 +9,10 @@ import anyio
 from pydantic import JsonValue
 
 from mcp_orchestrator.clock import Clock, SystemClock
-from mcp_orchestrator.errors import ConfigurationError, StaleLeaseError
+from mcp_orchestrator.errors import StaleLeaseError
 from mcp_orchestrator.queue import failure
 from mcp_orchestrator.queue.admission import admit
+from mcp_orchestrator.queue.backends import choose_backend
 from mcp_orchestrator.queue.backoff import Backoff
 from mcp_orchestrator.queue.config import TaskQueueConfig
 from mcp_orchestrator.queue.dead_letters import DeadLetters
@@ -19,15 +20,12 @@ from mcp_orchestrator.queue.encoding import encode_json
 from mcp_orchestrator.queue.lease import Delivery, Lease
 from mcp_orchestrator.queue.lease_keeper import LeaseKeeper
 from mcp_orchestrator.queue.port import (
-    QueueBackend,
     QueueStats,
     Settlement,
     TakeRequest,
     TaskFilter,
     unknown_task,
 )
-from mcp_orchestrator.queue.redis_streams.backend import RedisBackend
-from mcp_orchestrator.queue.sql.backend import SqlBackend
 from mcp_orchestrator.queue.task import (
     EventKind,
     NewTask,
@@ -68,7 +66,7 @@ class TaskQueue:
         self.config = config
         self._clock: Clock = clock or SystemClock()
         self._backoff = backoff or Backoff(config.backoff_base_seconds, config.backoff_cap_seconds)
-        self._backend = _choose_backend(config, database, committer, self._clock)
+        self._backend = choose_backend(config, database, committer, self._clock)
         self.leases = LeaseKeeper(
             self._backend, lease_seconds=config.lease_seconds, clock=self._clock
         )
@@ -320,6 +318,10 @@ class TaskQueue:
         """Hand out tasks of a type or of a priority again."""
         await self._backend.set_paused(*_pausable(what), paused=False)
 
+    async def limit_type(self, task_type: str, concurrency: int | None) -> None:
+        """Bound how many tasks of a type run at once, over all workers; None for no bound."""
+        await self._backend.limit_type(task_type, concurrency)
+
     def _request(
         self,
         worker_id: str,
@@ -382,19 +384,3 @@ class TaskQueue:
 
 def _pausable(what: str | TaskPriority) -> tuple[str, str]:
     return ("priority", str(int(what))) if isinstance(what, TaskPriority) else ("type", what)
-
-
-def _choose_backend(
-    config: TaskQueueConfig,
-    database: Database | None,
-    committer: GroupCommitter | None,
-    clock: Clock,
-) -> QueueBackend:
-    if config.redis_url is not None:
-        return RedisBackend(config, clock)
-    if database is None:
-        raise ConfigurationError(
-            "The queue has neither a Redis URL nor a database.",
-            remedy="Set REDIS_URL, or pass the store's database.",
-        )
-    return SqlBackend(database, committer, config, clock)

@@ -27,10 +27,16 @@ from mcp_orchestrator.queue import (
     TaskQueue,
     TaskStatus,
 )
-from tests.services.queue_place import BACK_ENDS, HandClock, Place, open_place
+from tests.services.queue_place import (  # noqa: F401
+    BACK_ENDS_AND_CLUSTER,
+    HandClock,
+    Place,
+    open_place,
+    redis_cluster,  # pyright: ignore[reportUnusedImport] - a fixture
+)
 
 
-@pytest.fixture(params=BACK_ENDS)
+@pytest.fixture(params=BACK_ENDS_AND_CLUSTER)
 async def place(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Place[HandClock]]:
     async with open_place(request, str(request.param), tmp_path, HandClock()) as opened:
         yield opened
@@ -352,6 +358,28 @@ async def test_pause_and_resume(queue: TaskQueue) -> None:
     ]  # fmt: skip
 
 
+async def test_a_type_runs_no_more_than_its_limit_over_all_workers(
+    place: Place[HandClock],
+) -> None:
+    queue, other = await place.queue(), await place.queue()
+    await queue.limit_type("a", 2)
+    await queue.add_tasks([NewTask("a", {}, TaskPriority.HIGH) for _ in range(6)])
+    await queue.add_tasks([NewTask("b", {}) for _ in range(2)])
+    first = await queue.take("w", 4)
+    assert [d.task.task_type for d in first] == ["a", "a", "b", "b"]
+    assert await other.take("v", 9) == []
+    await queue.complete_task(first[0].lease.message_id)
+    second = await other.take("v", 9)
+    assert [d.task.task_type for d in second] == ["a"]
+    await other.hand_back(second[0].lease.message_id, second[0].task)
+    again = await other.take("v", 1)
+    assert again[0].task.task_id == second[0].task.task_id
+    place.clock.advance(31)  # what dead workers held runs no more
+    assert len(await other.take("v", 9)) == 2 + 2
+    await queue.limit_type("a", None)
+    assert len(await queue.take("w", 9)) == 3
+
+
 async def test_stats_count(queue: TaskQueue, place: Place[HandClock]) -> None:
     await queue.add_tasks([NewTask("t", {}, TaskPriority.LOW) for _ in range(3)])
     await queue.add_task("t", {}, delay=500)
@@ -498,4 +526,4 @@ async def test_an_idle_consumer_is_woken(place: Place[HandClock]) -> None:
 
 
 async def test_ping_names_the_back_end(queue: TaskQueue, place: Place[HandClock]) -> None:
-    assert (await queue.ping()).lower().startswith(place.name)
+    assert (await queue.ping()).lower().startswith(place.name.removesuffix("-cluster"))

@@ -20,12 +20,18 @@ from mcp_orchestrator.queue import (
     TaskStatus,
     Worker,
 )
-from tests.services.queue_place import BACK_ENDS, Place, eventually, open_place
+from tests.services.queue_place import (  # noqa: F401
+    BACK_ENDS_AND_CLUSTER,
+    Place,
+    eventually,
+    open_place,
+    redis_cluster,  # pyright: ignore[reportUnusedImport] - a fixture
+)
 
 Payload = dict[str, JsonValue]
 
 
-@pytest.fixture(params=BACK_ENDS)
+@pytest.fixture(params=BACK_ENDS_AND_CLUSTER)
 async def place(
     request: pytest.FixtureRequest, tmp_path: Path
 ) -> AsyncIterator[Place[SystemClock]]:

@@ -1,7 +1,7 @@
 """Somewhere queues can live: each back end of the queue, for the tests that run over all."""
 
 import uuid
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -15,11 +15,23 @@ from mcp_orchestrator.clock import Clock
 from mcp_orchestrator.queue import TaskQueue, TaskQueueConfig
 from mcp_orchestrator.store.engine import Database, open_engine, sqlite_url
 from mcp_orchestrator.store.migrations import migrate
+from tests.conftest import require
 from tests.services.postgres_server import PostgresServer
+from tests.services.redis_cluster import RedisCluster, start_redis_cluster
 from tests.services.redis_server import RedisServer
 
 C = TypeVar("C", bound=Clock)
 BACK_ENDS = ("sqlite", "postgresql", "redis")
+BACK_ENDS_AND_CLUSTER = (*BACK_ENDS, "redis-cluster")
+
+
+@pytest.fixture(scope="session")
+def redis_cluster(service_folder: Path) -> Iterator[RedisCluster]:
+    """Three real nodes, for the test modules that import this fixture."""
+    folder = service_folder / f"cluster-{uuid.uuid4().hex[:6]}"
+    cluster = require(lambda: start_redis_cluster(folder))
+    yield cluster
+    cluster.stop()
 
 
 @dataclass
@@ -74,6 +86,9 @@ async def open_place(
     if kind == "redis":
         server: RedisServer = request.getfixturevalue("redis_server")
         redis_url = server.url
+    elif kind == "redis-cluster":
+        cluster: RedisCluster = request.getfixturevalue("redis_cluster")
+        redis_url = cluster.url
     else:
         url = sqlite_url(folder / "orchestrator.db")
         if kind == "postgresql":

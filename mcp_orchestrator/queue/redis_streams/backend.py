@@ -198,6 +198,12 @@ class RedisBackend:
         """Stop or go on handing out one type or one priority."""
         await self._connection.script("pause", [f"{kind}:{name}", int(paused)])
 
+    async def limit_type(self, task_type: str, concurrency: int | None) -> None:
+        """Bound how many tasks of a type run at once, over all workers."""
+        await self._connection.script(
+            "limit", [task_type, "" if concurrency is None else concurrency]
+        )
+
     @asynccontextmanager
     async def renewer(self) -> AsyncGenerator[RedisRenewer]:
         """Open a second client, because connections belong to the event loop that made them."""

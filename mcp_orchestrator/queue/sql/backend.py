@@ -62,6 +62,7 @@ class SqlBackend:
         )
         self._work_added = anyio.Event()
         self._task_changed = anyio.Event()
+        self._in_vain = False
         self._patience = Patience(config.lease_seconds)
         self._swept_at = clock.monotonic()
 
@@ -107,7 +108,7 @@ class SqlBackend:
         retention = self._config.dead_retention_seconds
         await self._sweep_sometimes(request.now)
         asked_at = self._patience.look()
-        return await self._writer.submit(
+        deliveries = await self._writer.submit(
             lambda connection: take(
                 connection,
                 self._queue,
@@ -116,10 +117,16 @@ class SqlBackend:
                 recover=self._patience.may_recover(asked_at),
             )
         )
+        self._in_vain = self._in_vain and not deliveries
+        return deliveries
 
     async def wait_for_work(self, request: TakeRequest, timeout: float) -> None:
         """Wait for an addition in this process, and look for those of other processes."""
         with anyio.move_on_after(timeout):
+            if self._in_vain:  # what is ready may not be taken yet: its type is at its limit
+                with anyio.move_on_after(self._config.poll_seconds):
+                    await self._work_added.wait()
+            self._in_vain = True
             while True:
                 added = self._work_added
                 now = self._clock.now()
@@ -227,6 +234,13 @@ class SqlBackend:
             lambda connection: changing.set_paused(
                 connection, self._queue, kind, name, paused=paused
             )
+        )
+        self._announce_work()
+
+    async def limit_type(self, task_type: str, concurrency: int | None) -> None:
+        """Bound how many tasks of a type run at once, over all workers."""
+        await self._writer.submit(
+            lambda connection: changing.limit_type(connection, self._queue, task_type, concurrency)
         )
         self._announce_work()
 

@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mcp_orchestrator.queue.encoding import encode_event
 from mcp_orchestrator.queue.task import TaskEvent, TaskStatus
-from mcp_orchestrator.store.schema.tasks import task_pauses, tasks
+from mcp_orchestrator.store.schema.tasks import task_limits, task_pauses, tasks
 
 
 async def cancel(
@@ -75,6 +75,20 @@ async def purge_dead(connection: AsyncConnection, queue: str, task_type: str | N
     if task_type is not None:
         statement = statement.where(tasks.c.task_type == task_type)
     return (await connection.execute(statement)).rowcount
+
+
+async def limit_type(
+    connection: AsyncConnection, queue: str, task_type: str, concurrency: int | None
+) -> None:
+    """Bound how many tasks of a type run at once."""
+    await connection.execute(
+        delete(task_limits).where(
+            task_limits.c.queue == queue, task_limits.c.task_type == task_type
+        )
+    )
+    if concurrency is not None:
+        row = {"queue": queue, "task_type": task_type, "concurrency": concurrency}
+        await connection.execute(insert(task_limits), row)
 
 
 async def set_paused(

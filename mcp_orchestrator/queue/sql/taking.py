@@ -27,10 +27,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from mcp_orchestrator.queue.encoding import encode_event
 from mcp_orchestrator.queue.lease import Delivery, Lease
 from mcp_orchestrator.queue.port import TakeRequest
+from mcp_orchestrator.queue.sql import limiting
 from mcp_orchestrator.queue.sql.rows import task_from_row
 from mcp_orchestrator.queue.task import BY_URGENCY, EventKind, TaskEvent, TaskStatus
 from mcp_orchestrator.store.columns import UtcDateTime
-from mcp_orchestrator.store.schema.tasks import task_pauses, tasks
+from mcp_orchestrator.store.schema.tasks import task_limits, task_pauses, tasks
 
 #: How many lost or due tasks one call brings back; the rest follow with the next.
 _SWEEP = 200
@@ -39,7 +40,11 @@ _QUEUE = tasks.c.queue == bindparam("b_queue")
 _NOW = bindparam("b_now", type_=UtcDateTime())
 _IS_DUE = (_QUEUE, tasks.c.status == TaskStatus.SCHEDULED.value, tasks.c.available_at <= _NOW)
 _IS_LOST = (_QUEUE, tasks.c.lease_until <= _NOW)
-_OVERDUE = select(exists().where(*_IS_DUE).label("due"), exists().where(*_IS_LOST).label("lost"))
+_OVERDUE = select(
+    exists().where(*_IS_DUE).label("due"),
+    exists().where(*_IS_LOST).label("lost"),
+    exists().where(task_limits.c.queue == bindparam("b_queue")).label("limited"),
+)
 _LOST = (
     select(tasks)
     .where(*_IS_LOST)
@@ -70,21 +75,32 @@ async def take(
     *,
     recover: bool,
 ) -> list[Delivery]:
-    """Lease ready tasks: the fair share first, then strictly by priority and age."""
+    """Lease ready tasks: the fair share first, then strictly by priority and age.
+
+    Args:
+        connection: in a write transaction.
+        queue: the queue's name.
+        request: what the worker wishes.
+        dead_retention: how long tasks that end here are kept, in seconds.
+        recover: whether workers that have not renewed may be called dead.
+    """
     overdue = await connection.execute(_OVERDUE, {"b_queue": queue, "b_now": request.now})
-    due, lost = overdue.one()
+    due, lost, limited = overdue.one()
     if due:
         await connection.execute(_PROMOTE, {"b_queue": queue, "b_now": request.now})
     if lost and recover:
         await _recover_lost(connection, queue, request.now, dead_retention)
     types = _key(request.task_types)
     rows: list[RowMapping] = []
-    if request.fair_slots:
+    chosen: list[int] = []
+    if limited:
+        chosen = await limiting.choose(connection, queue, request, _ready(types))
+    elif request.fair_slots:
         share = {"b_queue": queue, "b_count": request.fair_slots}
         chosen = list(await connection.scalars(_oldest_of_lower(types), share))
-        if chosen:
-            rows += await _lease(connection, queue, request, _among(), {"b_chosen": chosen})
-    if len(rows) < request.count:
+    if chosen:
+        rows += await _lease(connection, queue, request, _among(), {"b_chosen": chosen})
+    if not limited and len(rows) < request.count:
         room = {"b_count": request.count - len(rows), "b_least": int(request.least_priority)}
         rows += await _lease(connection, queue, request, _most_urgent(types), room)
     rows.sort(key=lambda row: (-row["priority"], row["available_at"], row["sequence"]))

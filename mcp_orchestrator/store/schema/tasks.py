@@ -94,3 +94,11 @@ task_pauses = Table(
     Column("name", String(200), primary_key=True),
     CheckConstraint("kind IN ('type', 'priority')", name="kind"),
 )
+
+task_limits = Table(
+    "task_limits",
+    metadata,
+    Column("queue", String(64), primary_key=True),
+    Column("task_type", String(200), primary_key=True),
+    Column("concurrency", Integer, nullable=False),
+)

@@ -4,7 +4,8 @@ local now, expires = ARGV[1], ARGV[2]
 local outcomes = {}
 for i = 3, #ARGV, 3 do
   local id = ARGV[i]
-  local f = redis.call('HMGET', task_key(id), 'status', 'epoch', 'entry', 'priority', 'waiters', 'error')
+  local f = redis.call('HMGET', task_key(id), 'status', 'epoch', 'entry', 'priority', 'waiters', 'error',
+    'kind')
   if f[2] ~= ARGV[i + 1] then
     outcomes[#outcomes + 1] = 0
   elseif f[1] ~= 'processing' then
@@ -16,6 +17,7 @@ for i = 3, #ARGV, 3 do
     redis.call('HSET', task_key(id), 'result', ARGV[i + 2], 'status', 'completed', 'finished', now, 'entry', '')
     redis.call('ZADD', q .. ':finished', expires, id)
     redis.call('HINCRBY', q .. ':counts', 'completed', 1)
+    stop_running(f[7])
     if f[6] then redis.call('HDEL', task_key(id), 'error') end
     wake(id, f[5])
   end

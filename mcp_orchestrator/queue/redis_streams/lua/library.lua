@@ -12,6 +12,7 @@
 --   :control:<worker>          list   tasks that this worker is to stop
 --   :woken:<waiter>            list   tasks that have ended, for one waiting process
 --   :counts                    hash   finished tasks by status
+--   :limits  :running          hashes the most that may run of a type; how many do
 --   :paused  :workers  :sequence
 local q = KEYS[1]
 local GROUP, CONSUMER = 'workers', 'workers'
@@ -49,6 +50,11 @@ local function enqueue(id, kind, priority, order)
   local entry = redis.call('XADD', q .. ':stream:' .. priority, '*', 'i', id, 'k', kind, 's', order)
   redis.call('HSET', task_key(id), 'status', 'pending', 'entry', entry, 'order', order)
   ring(kind)
+end
+
+local function stop_running(kind)
+  redis.call('HINCRBY', q .. ':running', kind, -1)
+  if redis.call('HEXISTS', q .. ':limits', kind) == 1 then ring(kind) end
 end
 
 local function remember(id, event)

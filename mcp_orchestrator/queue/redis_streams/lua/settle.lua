@@ -18,6 +18,7 @@ for i = 2, #ARGV, 9 do
     if f[7] and (status == 'pending' or status == 'scheduled') then status = 'cancelled' end
     redis.call('ZREM', q .. ':leases', id)
     leave_stream(f[3], f[4])
+    stop_running(f[5])
     redis.call('HSET', task_key(id), 'entry', '')
     remember(id, event)
     if ARGV[i + 8] ~= '1' then redis.call('HINCRBY', task_key(id), 'attempt', -1) end

@@ -9,8 +9,14 @@ local any_type, wanted, paused = #ARGV < 8, {}, {}
 for i = 8, #ARGV do wanted[ARGV[i]] = true end
 for _, name in ipairs(redis.call('SMEMBERS', q .. ':paused')) do paused[name] = true end
 
+local room_of = {}
+local limits = redis.call('HGETALL', q .. ':limits')
+for i = 1, #limits, 2 do
+  room_of[limits[i]] = tonumber(limits[i + 1]) - tonumber(redis.call('HGET', q .. ':running', limits[i]) or '0')
+end
+
 local function allowed(kind)
-  return (any_type or wanted[kind]) and not paused['type:' .. kind]
+  return (any_type or wanted[kind]) and not paused['type:' .. kind] and (room_of[kind] or 1) > 0
 end
 
 local function recover(id)
@@ -19,6 +25,8 @@ local function recover(id)
   redis.call('ZREM', q .. ':leases', id)
   if not f[1] then return end
   leave_stream(f[8], f[2])
+  stop_running(f[1])
+  if room_of[f[1]] then room_of[f[1]] = room_of[f[1]] + 1 end
   redis.call('HSET', task_key(id), 'entry', '')
   remember(id, '{"at":' .. now .. ',"kind":"worker_lost","attempt":' .. f[4] .. ',"worker":'
     .. cjson.encode(f[6]) .. ',"detail":null}')
@@ -50,6 +58,8 @@ local function lease(id, entry, priority, kind)
   redis.call('HSET', task_key(id), 'status', 'processing', 'attempt', attempt, 'epoch', epoch,
     'worker', worker, 'started', now, 'entry', entry)
   redis.call('ZADD', q .. ':leases', lease_until, id)
+  redis.call('HINCRBY', q .. ':running', kind, 1)
+  if room_of[kind] then room_of[kind] = room_of[kind] - 1 end
   out[#out + 1] = '{"spec":' .. f[1] .. ',"epoch":' .. epoch .. ',"attempt":' .. attempt .. ',"due":' .. f[4]
     .. ',"error":' .. (f[6] and cjson.encode(f[6]) or 'null') .. ',"history":' .. (f[7] or '[]') .. '}'
   kinds[kind] = true

@@ -82,10 +82,17 @@ def upgrade() -> None:
         sa.Column("name", sa.String(200), primary_key=True),
         sa.CheckConstraint("kind IN ('type', 'priority')", name=op.f("ck_task_pauses_kind")),
     )
+    op.create_table(
+        "task_limits",
+        sa.Column("queue", sa.String(64), primary_key=True),
+        sa.Column("task_type", sa.String(200), primary_key=True),
+        sa.Column("concurrency", sa.Integer, nullable=False),
+    )
 
 
 def downgrade() -> None:
     """Drop them."""
+    op.drop_table("task_limits")
     op.drop_table("task_pauses")
     op.drop_table("task_workers")
     op.drop_table("tasks")
