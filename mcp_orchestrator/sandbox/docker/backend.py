@@ -4,6 +4,7 @@ import os
 import socket
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -127,9 +128,10 @@ class DockerBackend:
         def finish() -> None:
             self._starters.shutdown(wait=True)
             self._removers.shutdown(wait=True)
-            for container, labels in self._engine.labelled():
-                if labels.get(OWNER_LABEL) == self._owner:
-                    self._engine.remove(container)
+            with suppress(SandboxUnavailableError):  # an engine that is gone holds nothing
+                for container, labels in self._engine.labelled():
+                    if labels.get(OWNER_LABEL) == self._owner:
+                        self._engine.remove(container)
             self._engine.close()
 
         with anyio.CancelScope(shield=True):
