@@ -10,6 +10,9 @@ from mcp_orchestrator.saga.progress import SagaProgress, StepProgress
 from mcp_orchestrator.saga.states import SagaState, StepState
 from mcp_orchestrator.saga.values import JsonObject, JsonValue
 
+#: Until when a saga sleeps that only a message wakes.
+FAR_FUTURE = datetime.fromisoformat("9999-12-31T00:00:00+00:00")
+
 
 @dataclass(frozen=True, slots=True)
 class SagaRecord:
@@ -86,6 +89,11 @@ def record_of(row: Mapping[Any, Any], definition: SagaDefinition) -> SagaRecord:
         takeovers=row["takeovers"],
         row=dict(row),
     )
+
+
+def wake_at(progress: SagaProgress) -> datetime | None:
+    """Return when the first of a saga's waits is over by itself."""
+    return min((step.wake_at for step in progress.steps if step.wake_at), default=None)
 
 
 def progress_of(row: Mapping[Any, Any]) -> SagaProgress:

@@ -1,13 +1,13 @@
 """The only one that writes what happens to sagas: checkpoint, audit events and memos together."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 import anyio
 
 from mcp_orchestrator.clock import Clock
-from mcp_orchestrator.saga.checkpoint import SagaRecord, checkpoint_columns
+from mcp_orchestrator.saga.checkpoint import FAR_FUTURE, SagaRecord, checkpoint_columns, wake_at
 from mcp_orchestrator.saga.definition import SagaDefinition
 from mcp_orchestrator.saga.events import EventType, SagaEvent
 from mcp_orchestrator.saga.evolution import evolve
@@ -40,6 +40,9 @@ _CLEARS_TAKEOVERS = {
     EventType.MANUAL_RETRY,
     EventType.MANUAL_COMPENSATE,
 }
+
+
+Follow = Callable[[SagaProgress], Sequence[SagaEvent]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +156,7 @@ class Journal:
         memo: tuple[str, JsonValue] | None = None,
         consumed: Sequence[int] = (),
         release: bool = False,
+        follow: Follow | None = None,
     ) -> SagaRecord:
         """Write what happened to a saga; it is on disk when this returns.
 
@@ -162,6 +166,7 @@ class Journal:
             memo: name and value of a memo to keep.
             consumed: ids of the messages in the inbox that the events stand for.
             release: give the lease back with the same write, for whoever sees it.
+            follow: says what follows by itself from the saga as the events leave it.
 
         Returns:
             The saga as it is now.
@@ -172,6 +177,10 @@ class Journal:
             BackendUnavailableError: the database failed.
         """
         extended, rows = self._extend(record, events)
+        if follow is not None:
+            following = follow(extended.progress)
+            extended, more = self._extend(extended, following)
+            events, rows = [*events, *following], [*rows, *more]
         if any(event.type in _CLEARS_TAKEOVERS for event in events):
             extended = replace(extended, takeovers=0)
         now = self._clock.now()
@@ -194,7 +203,7 @@ class Journal:
         """Let go of a saga that only waits; whoever sees it wake goes on with it."""
         columns = {
             **checkpoint_columns(record, self._clock.now()),
-            "wake_at": wake_at(record.progress) or _FAR_FUTURE,
+            "wake_at": wake_at(record.progress) or FAR_FUTURE,
             "lease_owner": None,
         }
         write = CheckpointWrite(record.saga_id, record.epoch, record.sequence, columns)
@@ -231,15 +240,6 @@ class Journal:
             head = event_hash(head, row)
             rows.append({**row, "hash": head})
         return replace(record, progress=progress, sequence=sequence, head=head), rows
-
-
-#: A wait without a time-out: only a message wakes it.
-_FAR_FUTURE = datetime.fromisoformat("9999-12-31T00:00:00+00:00")
-
-
-def wake_at(progress: SagaProgress) -> datetime | None:
-    """Return when the first of a saga's waits is over by itself."""
-    return min((step.wake_at for step in progress.steps if step.wake_at), default=None)
 
 
 def _is_at_rest(progress: SagaProgress) -> bool:

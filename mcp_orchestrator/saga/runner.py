@@ -15,7 +15,6 @@ from mcp_orchestrator.saga.attempt import failure_event, run_bounded
 from mcp_orchestrator.saga.checkpoint import SagaRecord
 from mcp_orchestrator.saga.definition import SagaStep
 from mcp_orchestrator.saga.events import EventType, SagaEvent
-from mcp_orchestrator.saga.evolution import evolve
 from mcp_orchestrator.saga.inbox import Message, events_of
 from mcp_orchestrator.saga.journal import Journal
 from mcp_orchestrator.saga.memos import Memos
@@ -173,14 +172,12 @@ class SagaRun:
     ) -> None:
         """Write events, and what follows from them by itself, in one transaction."""
         async with self._writing:
-            progress = self.progress
-            for event in events:
-                progress = evolve(progress, event)
-            now = self._around.clock.now()
-            follow = consequences(self.record.definition, progress, now)
             self.record = await self._around.journal.append(
-                self.record, [*events, *follow], memo=memo, consumed=consumed
+                self.record, events, memo=memo, consumed=consumed, follow=self._consequences
             )
+
+    def _consequences(self, progress: SagaProgress) -> Sequence[SagaEvent]:
+        return consequences(self.record.definition, progress, self._around.clock.now())
 
     async def _finish(self, index: int) -> None:
         """Attempt a step, or its compensation, until it has an outcome."""

@@ -22,7 +22,7 @@ class StepOperations(Protocol):
         ...
 
     async def heartbeat(self) -> None:
-        """Let a cancel through, and refuse to go on with a saga that was taken over."""
+        """Let a cancel through."""
         ...
 
 
@@ -86,11 +86,7 @@ class StepHandle:
         )
 
     async def heartbeat(self) -> None:
-        """Let a cancel through in a long computation.
-
-        Raises:
-            StaleLeaseError: another process has taken this saga over.
-        """
+        """Let a cancel through in a long computation; leases are kept without it."""
         await self._operations.heartbeat()
 
 

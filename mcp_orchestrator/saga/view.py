@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import JsonValue
 
-from mcp_orchestrator.saga.checkpoint import progress_of
+from mcp_orchestrator.saga.checkpoint import FAR_FUTURE, progress_of
 from mcp_orchestrator.saga.events import EventType
 from mcp_orchestrator.saga.planning import result_of
 from mcp_orchestrator.saga.states import SagaState, StepState
@@ -56,7 +56,7 @@ class SagaView:
         started_at: when it was written down.
         updated_at: when it changed last.
         finished_at: when it finished.
-        wake_at: until when it sleeps at the most.
+        wake_at: until when it sleeps at the most; none if only a message wakes it.
         user_id: for whom it runs.
         idempotency_key: the key it was started with.
         parent_saga_id: the saga it is a part of.
@@ -181,7 +181,7 @@ def saga_view(row: Mapping[Any, Any]) -> SagaView:
         started_at=row["started_at"],
         updated_at=row["updated_at"],
         finished_at=row["finished_at"],
-        wake_at=row["wake_at"],
+        wake_at=row["wake_at"] if row["wake_at"] != FAR_FUTURE else None,
         user_id=row["user_id"],
         idempotency_key=row["idempotency_key"],
         parent_saga_id=row["parent_saga_id"],
