@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from platformdirs import user_config_path, user_data_path
 from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, ValidationError
@@ -139,7 +140,40 @@ class Settings(BaseSettings):
     deepseek_cached_price: Decimal = Field(default=Decimal("0.02"))
     deepseek_output_price: Decimal = Field(default=Decimal(4))
 
-    provider_timeout_seconds: float = Field(default=300.0, gt=0, description="One model call.")
+    provider_timeout_seconds: float = Field(
+        default=900.0, gt=0, description="One model call, from beginning to end."
+    )
+    provider_concurrency: int = Field(
+        default=32, ge=1, description="Calls to one provider under way at once."
+    )
+    provider_calls_per_minute: int | None = Field(
+        default=None, ge=1, description="Calls to one provider begun in a minute."
+    )
+    sampling_timeout_seconds: float = Field(
+        default=600.0, gt=0, description="How long a loop waits for the client's own model."
+    )
+    answer_cache: bool = Field(default=False, description="Answer equal requests from the store.")
+    answer_cache_seconds: float = Field(default=86_400.0, gt=0)
+    answer_cache_size: int = Field(default=10_000, ge=1, description="Answers kept at most.")
+    budget_saga_calls: int | None = Field(
+        default=None, ge=0, description="Model calls of one saga or loop; likewise below."
+    )
+    budget_saga_tokens: int | None = Field(default=None, ge=0)
+    budget_saga_money: Decimal | None = Field(default=None, ge=0)
+    budget_day_calls: int | None = Field(
+        default=None, ge=0, description="Model calls of one owner since midnight UTC."
+    )
+    budget_day_tokens: int | None = Field(default=None, ge=0)
+    budget_day_money: Decimal | None = Field(default=None, ge=0)
+    budget_currency: str = Field(
+        default="CNY", description="What budgets in money count; other currencies do not."
+    )
+    record_providers: Path | None = Field(
+        default=None, description="Append all provider traffic, without secrets, to this file."
+    )
+    replay_providers: Path | None = Field(
+        default=None, description="Answer provider requests from such a file, never the network."
+    )
     loop_concurrency: int = Field(
         default=4, ge=1, le=16, description="Candidates that one loop asks for at once."
     )
@@ -166,8 +200,14 @@ class Settings(BaseSettings):
 
     @property
     def has_coder(self) -> bool:
-        """Tell whether a provider for code is configured."""
-        return self.deepseek_api_key is not None
+        """Tell whether a provider for code is configured: a key, or a server of one's own."""
+        return self.deepseek_api_key is not None or not self.uses_deepseek_itself
+
+    @property
+    def uses_deepseek_itself(self) -> bool:
+        """Tell whether the base URL is the vendor's, not another server's."""
+        host = urlsplit(self.deepseek_base_url).hostname or ""
+        return host == "deepseek.com" or host.endswith(".deepseek.com")
 
     @property
     def has_reasoner(self) -> bool:

@@ -13,6 +13,7 @@ from rich.markup import escape
 from mcp_orchestrator import __version__
 from mcp_orchestrator.cli import queue
 from mcp_orchestrator.cli.running import DataDir, LogLevel, run_until_done, settings_from
+from mcp_orchestrator.cli.spend import spend
 from mcp_orchestrator.demo.demo import run_demo
 from mcp_orchestrator.errors import OrchestratorError
 from mcp_orchestrator.hosts import claude_desktop
@@ -30,6 +31,7 @@ app = typer.Typer(
 install_app = typer.Typer(help="Connect a host program to this server.", no_args_is_help=True)
 app.add_typer(install_app, name="install")
 app.add_typer(queue.app, name="queue")
+app.command()(spend)
 
 
 @app.command()

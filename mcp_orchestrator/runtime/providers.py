@@ -1,21 +1,38 @@
-"""The models that the settings name, each behind its connection and the ledger."""
+"""The models that the settings name: connection, limits, ledger, budgets and cache around each."""
 
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
+from pydantic import SecretStr
+
 from mcp_orchestrator.agents import (
+    Allowance,
+    AnswerCache,
+    BudgetRules,
+    CachedModel,
+    CacheSettings,
+    CallLimits,
     DeepSeekModel,
     LedgeredModel,
+    LimitSettings,
+    LocalLimits,
     Model,
     PerplexityModel,
     Prices,
     ProviderHttp,
+    SharedLimits,
     Timeouts,
+    player,
+    recorder,
 )
 from mcp_orchestrator.agents.deepseek import ACCOUNT as DEEPSEEK
+from mcp_orchestrator.agents.deepseek import OTHER_ACCOUNT as OPENAI_COMPATIBLE
+from mcp_orchestrator.agents.failures import Account
 from mcp_orchestrator.agents.perplexity import ACCOUNT as PERPLEXITY
 from mcp_orchestrator.clock import Clock
 from mcp_orchestrator.settings import Settings
+from mcp_orchestrator.store.commits import GroupCommitter
+from mcp_orchestrator.store.engine import Database
 from mcp_orchestrator.store.ledger import Ledger
 
 
@@ -32,56 +49,137 @@ class Providers:
         return self.perplexity or self.deepseek
 
 
-async def open_providers(
-    settings: Settings, ledger: Ledger, clock: Clock, stack: AsyncExitStack
-) -> Providers:
-    """Build the clients whose keys are set; their connections close with the stack."""
-    return Providers(
-        perplexity=await _perplexity(settings, ledger, clock, stack),
-        deepseek=await _deepseek(settings, ledger, clock, stack),
-    )
+class ProviderFactory:
+    """Builds models from the settings.
+
+    Args:
+        settings: which providers, and within which bounds.
+        database: for limits and answers that processes share.
+        committer: the process's writer.
+        ledger: where every call is entered.
+        clock: the source of time.
+        stack: closes the connections.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        database: Database,
+        committer: GroupCommitter,
+        ledger: Ledger,
+        clock: Clock,
+        stack: AsyncExitStack,
+    ) -> None:
+        self._settings = settings
+        self._database = database
+        self._committer = committer
+        self._ledger = ledger
+        self._clock = clock
+        self._stack = stack
+        self._rules = _budget_rules(settings)
+
+    async def build(self) -> Providers:
+        """Build the models that are configured.
+
+        Raises:
+            ConfigurationError: a base URL or a recording is wrong.
+        """
+        return Providers(perplexity=await self._perplexity(), deepseek=await self._deepseek())
+
+    async def _perplexity(self) -> Model | None:
+        settings = self._settings
+        if settings.perplexity_api_key is None:
+            return None
+        http = await self._connect(
+            PERPLEXITY, settings.perplexity_base_url, settings.perplexity_api_key, needs_key=True
+        )
+        model = PerplexityModel(
+            http,
+            clock=self._clock,
+            protocol=settings.perplexity_protocol,
+            model=settings.perplexity_model,
+            effort=settings.perplexity_effort,
+        )
+        return self._accounted(model, None)
+
+    async def _deepseek(self) -> Model | None:
+        settings = self._settings
+        if not settings.has_coder:
+            return None
+        vendor = settings.uses_deepseek_itself
+        http = await self._connect(
+            DEEPSEEK if vendor else OPENAI_COMPATIBLE,
+            settings.deepseek_base_url,
+            settings.deepseek_api_key,
+            needs_key=vendor,
+        )
+        prices = _deepseek_prices(settings) if vendor else None
+        model = DeepSeekModel(http, clock=self._clock, model=settings.deepseek_model, prices=prices)
+        return self._accounted(model, prices)
+
+    async def _connect(
+        self, account: Account, base_url: str, key: SecretStr | None, *, needs_key: bool
+    ) -> ProviderHttp:
+        settings = self._settings
+        transport = None
+        if settings.replay_providers is not None:
+            transport = player(settings.replay_providers)
+        elif settings.record_providers is not None:
+            secrets = (key.get_secret_value(),) if key is not None else ()
+            transport = recorder(settings.record_providers, secrets=secrets)
+        http = ProviderHttp(
+            account,
+            base_url=base_url,
+            clock=self._clock,
+            api_key=key,
+            needs_key=needs_key,
+            timeouts=Timeouts(whole=settings.provider_timeout_seconds),
+            limits=self._limits(account.provider),
+            transport=transport,
+        )
+        return await self._stack.enter_async_context(http)
+
+    def _limits(self, provider: str) -> CallLimits:
+        """Share limits where several hosts share a database; a file serves one person."""
+        bounds = LimitSettings(
+            concurrency=self._settings.provider_concurrency,
+            per_minute=self._settings.provider_calls_per_minute,
+        )
+        if self._database.is_sqlite:
+            return LocalLimits(self._clock, bounds)
+        return SharedLimits(provider, self._database, self._committer, self._clock, bounds)
+
+    def _accounted(self, model: Model, prices: Prices | None) -> Model:
+        settings = self._settings
+        ledgered = LedgeredModel(
+            model, self._ledger, clock=self._clock, prices=prices, rules=self._rules
+        )
+        if not settings.answer_cache:
+            return ledgered
+        kept = CacheSettings(
+            time_to_live=settings.answer_cache_seconds, most=settings.answer_cache_size
+        )
+        cache = AnswerCache(self._database, self._committer, self._clock, kept)
+        return CachedModel(ledgered, cache, self._ledger)
 
 
-async def _perplexity(
-    settings: Settings, ledger: Ledger, clock: Clock, stack: AsyncExitStack
-) -> Model | None:
-    if settings.perplexity_api_key is None:
-        return None
-    http = ProviderHttp(
-        PERPLEXITY,
-        base_url=settings.perplexity_base_url,
-        clock=clock,
-        api_key=settings.perplexity_api_key,
-        needs_key=True,
-        timeouts=Timeouts(whole=settings.provider_timeout_seconds),
+def _budget_rules(settings: Settings) -> BudgetRules:
+    currency = settings.budget_currency
+    return BudgetRules(
+        per_saga=Allowance(
+            settings.budget_saga_calls,
+            settings.budget_saga_tokens,
+            settings.budget_saga_money,
+            currency if settings.budget_saga_money is not None else None,
+        ),
+        per_owner_and_day=Allowance(
+            settings.budget_day_calls,
+            settings.budget_day_tokens,
+            settings.budget_day_money,
+            currency if settings.budget_day_money is not None else None,
+        ),
     )
-    await stack.enter_async_context(http)
-    model = PerplexityModel(
-        http,
-        clock=clock,
-        protocol=settings.perplexity_protocol,
-        model=settings.perplexity_model,
-        effort=settings.perplexity_effort,
-    )
-    return LedgeredModel(model, ledger, clock=clock)
-
-
-async def _deepseek(
-    settings: Settings, ledger: Ledger, clock: Clock, stack: AsyncExitStack
-) -> Model | None:
-    if settings.deepseek_api_key is None:
-        return None
-    http = ProviderHttp(
-        DEEPSEEK,
-        base_url=settings.deepseek_base_url,
-        clock=clock,
-        api_key=settings.deepseek_api_key,
-        timeouts=Timeouts(whole=settings.provider_timeout_seconds),
-    )
-    await stack.enter_async_context(http)
-    prices = _deepseek_prices(settings) if http.host.endswith("deepseek.com") else None
-    model = DeepSeekModel(http, clock=clock, model=settings.deepseek_model, prices=prices)
-    return LedgeredModel(model, ledger, clock=clock, prices=prices)
 
 
 def _deepseek_prices(settings: Settings) -> Prices:

@@ -20,7 +20,7 @@ from mcp_orchestrator.packs.loader import default_folder
 from mcp_orchestrator.queue import TaskQueue, TaskQueueConfig, Worker
 from mcp_orchestrator.runtime.handlers import sandbox_handler
 from mcp_orchestrator.runtime.no_sandbox import NoBackend
-from mcp_orchestrator.runtime.providers import Providers, open_providers
+from mcp_orchestrator.runtime.providers import ProviderFactory, Providers
 from mcp_orchestrator.saga import SagaEngine
 from mcp_orchestrator.sandbox import RiskPolicy, Sandbox, open_sandbox
 from mcp_orchestrator.settings import Settings
@@ -100,6 +100,19 @@ async def open_queue(settings: Settings, clock: Clock | None = None) -> AsyncGen
         yield await _open_queue(settings, database, committer, clock, stack)
 
 
+@asynccontextmanager
+async def open_ledger(settings: Settings, clock: Clock | None = None) -> AsyncGenerator[Ledger]:
+    """Open only the ledger of model calls.
+
+    Raises:
+        ConfigurationError: a setting is wrong.
+        BackendUnavailableError: the database does not answer.
+    """
+    async with AsyncExitStack() as stack:
+        database, committer = await _open_store(settings, stack)
+        yield Ledger(database, committer, clock or SystemClock())
+
+
 async def _open_store(settings: Settings, stack: AsyncExitStack) -> tuple[Database, GroupCommitter]:
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     database = open_engine(settings.store_url)
@@ -126,13 +139,18 @@ async def _build(settings: Settings, clock: Clock, stack: AsyncExitStack) -> Run
     queue = await _open_queue(settings, database, committer, clock, stack)
     ledger = Ledger(database, committer, clock)
     mailbox = SamplingMailbox(database, committer, clock, claim=_NO_CLAIM)
-    providers = await open_providers(settings, ledger, clock, stack)
+    factory = ProviderFactory(
+        settings, database=database, committer=committer, ledger=ledger, clock=clock, stack=stack
+    )
+    providers = await factory.build()
     sandbox = await _open_sandbox(settings, RunStore(database, committer), clock)
     stack.push_async_callback(sandbox.close)
     roles = Roles(
         configured_reasoner=providers.reasoner,
         configured_coder=providers.deepseek,
-        sampling=lambda scope: SamplingModel(mailbox, scope),
+        sampling=lambda scope: SamplingModel(
+            mailbox, scope, timeout=settings.sampling_timeout_seconds
+        ),
     )
     deliveries = Deliveries(settings.data_dir / "loops")
     registry = Registry()

@@ -80,6 +80,12 @@ def test_the_queue_command_looks_into_the_queue(tmp_path: Path) -> None:
     assert "nobody" in unknown.stderr
 
 
+def test_spend_sums_what_model_calls_cost(tmp_path: Path) -> None:
+    done = run(tmp_path, "spend", "--by", "model", "--days", "1")
+    assert done.returncode == 0, done.stderr
+    assert "tokens in" in done.stdout
+
+
 def test_install_shows_the_change_and_keeps_a_backup(tmp_path: Path) -> None:
     dry = run(tmp_path, "install", "claude-desktop", "--dry-run")
     path = tmp_path / ".config" / "Claude" / "claude_desktop_config.json"
