@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import anyio
 import pytest
+from sqlalchemy import text
 
 from mcp_orchestrator.errors import (
     BusinessRefusalError,
@@ -542,3 +543,21 @@ async def test_a_saga_is_drawn(engine: SagaEngine) -> None:
         '    s2["c<br/>completed"]\n    style s2 fill:#b2f2bb\n'
         "    s0 --> s2\n    s1 --> s2\n"
     )
+
+
+async def test_no_secret_reaches_the_audit_trail(
+    engine: SagaEngine, world: World, database: Database
+) -> None:
+    key = "sk-abcdefgh12345678"
+    world.does("a", {"api_key": "hunter2", "pin": "0815", "note": f"uses {key}"})
+    world.fails("b", BusinessRefusalError(f"{key} was refused"))
+    definition = SagaDefinition("secret", "1", (undoable("a"), undoable("b")), redact=("PIN",))
+    view = await run(engine, definition, password="hunter2", pin="0815")
+    assert view.results["a"] == {"api_key": "hunter2", "pin": "0815", "note": f"uses {key}"}
+    assert key not in (view.error or "")
+    async with database.read() as connection:
+        rows = (await connection.execute(text("SELECT * FROM saga_audit_logs"))).all()
+    written = "\n".join(str(tuple(row)) for row in rows)
+    assert "was refused" in written
+    for secret in (key, "hunter2", "0815"):
+        assert secret not in written
