@@ -79,6 +79,8 @@ class LeaseKeeper:
         self._beat_now()
         if self._thread is not None:
             await to_thread.run_sync(self._thread.join)
+            self._thread = self._own_loop = None
+        self._stopping = False
 
     def hold(
         self,
@@ -128,6 +130,8 @@ class LeaseKeeper:
                         await self._rest(pause)
                         await self._beat(renewer)
                         pause = self._lease_seconds / _BEATS_PER_LEASE
+                    if self._gone:  # a worker that left during the last beat
+                        await self._beat(renewer)
             except Exception:  # a keeper that died would lose every lease; it tries again
                 _log.warning("Leases could not be renewed; trying again.", exc_info=True)
                 pause = self._lease_seconds / (_BEATS_PER_LEASE * 4)

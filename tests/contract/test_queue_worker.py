@@ -273,3 +273,17 @@ async def test_a_critical_task_takes_the_place_of_a_preemptible_one(queue: TaskQ
         await queue.wait_for(high.task_id, 10)
         assert started == ["soft", "firm", "urgent", "high", "soft"]
         group.cancel_scope.cancel()
+
+
+async def test_a_closed_queue_can_be_opened_again(queue: TaskQueue) -> None:
+    for n in range(2):
+        await queue.connect()
+        async with anyio.create_task_group() as group:
+            worker = Worker(queue, {"double": double}, worker_id="ann")
+            group.start_soon(worker.run)
+            task = await queue.add_task("double", {"n": n})
+            assert (await queue.wait_for(task.task_id, 10)).result == n * 2
+            worker.stop()
+        await queue.close()
+    await queue.connect()
+    assert (await queue.stats()).workers == ()
