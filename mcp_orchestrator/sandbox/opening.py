@@ -22,6 +22,7 @@ async def open_sandbox(
     docker_host: str | None = None,
     image: str = DEFAULT_IMAGE,
     warm: int = 2,
+    concurrency: int = 8,
     risk_policy: RiskPolicy | None = None,
     runs: RunStore | None = None,
 ) -> Sandbox:
@@ -33,6 +34,7 @@ async def open_sandbox(
         docker_host: the engine's URL; None for ``DOCKER_HOST`` or the usual socket.
         image: the image that containers are made from.
         warm: how many started workers wait.
+        concurrency: how many runs go on at the same time; more of them wait their turn.
         risk_policy: from which risk scores on a program is run strictly, or refused.
         runs: where every run is recorded; None records nothing.
 
@@ -41,7 +43,12 @@ async def open_sandbox(
     """
     backend = await _open_backend(choice, docker_host, image)
     sandbox = Sandbox(
-        backend, clock=clock, risk_policy=risk_policy or RiskPolicy(), warm=warm, runs=runs
+        backend,
+        clock=clock,
+        risk_policy=risk_policy or RiskPolicy(),
+        warm=warm,
+        concurrency=concurrency,
+        runs=runs,
     )
     try:
         await sandbox.check()

@@ -63,6 +63,7 @@ class Sandbox:
         clock: for deadlines and times.
         risk_policy: what the risk score decides.
         warm: how many workers wait for the default limits.
+        concurrency: how many runs go on at the same time; more of them wait their turn.
         runs: where every run is recorded; None records nothing.
     """
 
@@ -73,12 +74,14 @@ class Sandbox:
         clock: Clock,
         risk_policy: RiskPolicy,
         warm: int = 2,
+        concurrency: int = 8,
         runs: RunStore | None = None,
     ) -> None:
         self._backend = backend
         self._clock = clock
         self._risk_policy = risk_policy
         self._runs = runs
+        self._turns = anyio.Semaphore(concurrency)
         self._pool = WarmPool(backend, Limits(), warm, clock)
 
     @property
@@ -166,7 +169,8 @@ class Sandbox:
             if decision is Decision.RUN_STRICTLY:
                 request = replace(request, limits=policy.tightened(request.limits))
                 job = replace(job, request=request)
-            result, transcript = await self._run_on_worker(job, listener)
+            async with self._turns:
+                result, transcript = await self._run_on_worker(job, listener)
         if self._runs is not None:
             kind = "program" if job.tests is None else "tests"
             row = record_of(job.request, result, kind, started, self._clock.now())

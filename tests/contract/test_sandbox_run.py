@@ -1,5 +1,7 @@
 """What running a program promises, whatever isolates it."""
 
+# ruff: noqa: E501
+
 from dataclasses import replace
 
 import anyio
@@ -211,3 +213,53 @@ async def test_code_over_its_size_is_refused(sandbox: Sandbox) -> None:
 async def test_bash_runs_where_the_sandbox_has_it(sandbox: Sandbox) -> None:
     result = await sandbox.run(ExecutionRequest("echo $((6 * 7)); cat", "bash", stdin="in"))
     assert result.stdout == "42\nin"
+
+
+STANDARD_LIBRARY = {
+    "asyncio and its subprocesses": (
+        "import asyncio\n"
+        "async def main():\n"
+        "    p = await asyncio.create_subprocess_exec('echo', 'ok', stdout=-1)\n"
+        "    print((await p.communicate())[0].decode().strip())\n"
+        "asyncio.run(main())"
+    ),
+    "subprocess": "import subprocess; print(subprocess.check_output(['echo', 'ok'], text=True))",
+    "multiprocessing": (
+        "import multiprocessing as m\n"
+        "with m.get_context('fork').Pool(2) as p: print('ok' if p.map(abs, [-1]) == [1] else 0)"
+    ),
+    "shared memory": (
+        "from multiprocessing.shared_memory import SharedMemory\n"
+        "s = SharedMemory(create=True, size=64); s.buf[0] = 1; s.close(); s.unlink(); print('ok')"
+    ),
+    "threads": (
+        "from concurrent.futures import ThreadPoolExecutor as T\n"
+        "with T(8) as t: print('ok' if sum(t.map(int, range(9))) == 36 else 0)"
+    ),
+    "sqlite": (
+        "import sqlite3\nwith sqlite3.connect('d.db') as d:\n"
+        "    d.execute('create table t (a)'); d.execute('insert into t values (1)'); print('ok')"
+    ),
+    "temporary files": "import tempfile\nwith tempfile.TemporaryFile() as f: f.write(b'x'); print('ok')",
+    "memory maps": "import mmap; m = mmap.mmap(-1, 4096); m[0] = 1; print('ok')",
+    "socket pairs": "import socket; a, b = socket.socketpair(); a.send(b'ok'); print(b.recv(2).decode())",
+    "alarms": (
+        "import signal, time\nsignal.signal(signal.SIGALRM, lambda *_: print('ok'))\n"
+        "signal.setitimer(signal.ITIMER_REAL, .01); time.sleep(.05)"
+    ),
+    "pseudo-terminals": "import os, pty; m, s = pty.openpty(); os.write(s, b'ok'); print('ok')",
+    "archives": (
+        "import io, zipfile\nz = zipfile.ZipFile(io.BytesIO(), 'w'); z.writestr('a', 'b'); print('ok')"
+    ),
+    "secrets and clocks": "import secrets, time, os; secrets.token_hex(); time.time(); print('ok')",
+    "file locks and attributes": (
+        "import fcntl, os\nf = open('x', 'w'); fcntl.flock(f, fcntl.LOCK_EX); os.utime('x'); print('ok')"
+    ),
+}
+
+
+@pytest.mark.parametrize("code", STANDARD_LIBRARY.values(), ids=STANDARD_LIBRARY)
+async def test_the_standard_library_works_behind_the_filter(sandbox: Sandbox, code: str) -> None:
+    result = await run(sandbox, code)
+    assert result.stdout.strip() == "ok", result
+    assert result.status is RunStatus.OK

@@ -21,8 +21,11 @@ from mcp_orchestrator.sandbox import (
     Limits,
     RunStatus,
     Sandbox,
+    TestRequest,
     open_sandbox,
 )
+from mcp_orchestrator.sandbox.bubblewrap.backend import BubblewrapBackend
+from mcp_orchestrator.sandbox.bubblewrap.installation import find_installation
 from mcp_orchestrator.sandbox.bubblewrap.staging import is_reachable
 from tests.sandbox_fixtures import FEARLESS
 
@@ -264,6 +267,46 @@ async def test_a_killed_launcher_is_started_again(bubblewrap: Sandbox) -> None:
         os.kill(launcher, signal.SIGKILL)
     result = await run(bubblewrap, "print('again')")
     assert result.stdout == "again\n"
+
+
+async def test_where_the_system_has_no_python_the_servers_own_is_bound() -> None:
+    """It may lie under a home that only root may enter, and is staged then."""
+    backend = await BubblewrapBackend.open(find_installation("/nonexistent/python3"))
+    sandbox = Sandbox(backend, clock=SystemClock(), risk_policy=FEARLESS)
+    try:
+        result = await run(
+            sandbox, "import sys, sqlite3; print(sys.prefix); open(sys.prefix + '/x', 'w')"
+        )
+        assert result.stdout.strip() == str(Path(sys.base_prefix).resolve())
+        assert "Read-only file system" in result.stderr
+        report = await sandbox.run_tests(
+            TestRequest("x = 1", "import pytest\ndef test_it(tmp_path):\n    assert x == 1\n")
+        )
+        assert report.all_passed, report
+    finally:
+        await sandbox.close()
+
+
+async def test_no_more_runs_at_once_than_allowed() -> None:
+    sandbox = await open_sandbox("bubblewrap", clock=SystemClock(), concurrency=2)
+    began: list[float] = []
+    ended: list[float] = []
+
+    async def one() -> None:
+        result = await run(
+            sandbox,
+            "import time; print(time.monotonic()); time.sleep(0.1)\nprint(time.monotonic())",
+        )
+        first, last = result.stdout.split()
+        began.append(float(first))
+        ended.append(float(last))
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(6):
+            tasks.start_soon(one)
+    await sandbox.close()
+    for moment in began:
+        assert sum(a <= moment < b for a, b in zip(began, ended, strict=True)) <= 2
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")

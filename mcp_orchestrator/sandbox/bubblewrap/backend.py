@@ -47,13 +47,17 @@ class BubblewrapBackend:
         self.version = installation.version
 
     @classmethod
-    async def open(cls) -> "BubblewrapBackend":
+    async def open(cls, installation: Installation | None = None) -> "BubblewrapBackend":
         """Find what is needed and start the launcher.
+
+        Args:
+            installation: what sandboxes are made of; None looks for it on this machine.
 
         Raises:
             SandboxUnavailableError: something is missing, with the remedy.
         """
-        installation = await to_thread.run_sync(find_installation)
+        if installation is None:
+            installation = await to_thread.run_sync(find_installation)
         compiled = compile_filter(load_policy())
         control = LauncherControl(installation, compiled)
         await control.start()

@@ -38,8 +38,11 @@ class Installation:
     symlinks: tuple[tuple[str, str], ...]
 
 
-def find_installation() -> Installation:
+def find_installation(preferred: str = _SYSTEM_PYTHON) -> Installation:
     """Look at this machine; starts bwrap and the interpreter once each.
+
+    Args:
+        preferred: an interpreter under ``/usr``; where it is missing or unfit, the server's own.
 
     Raises:
         SandboxUnavailableError: it is not Linux, or bwrap is missing or does not start.
@@ -49,7 +52,7 @@ def find_installation() -> Installation:
             "bubblewrap isolates on Linux only.", remedy="Install Docker, and set sandbox=docker."
         )
     bwrap = _find_bwrap()
-    interpreter, prefix = _find_interpreter()
+    interpreter, prefix = _find_interpreter(preferred)
     binds, symlinks = _system_folders()
     if prefix is not None:
         binds.append((prefix, prefix))
@@ -91,17 +94,17 @@ def _run_version(bwrap: str) -> str:
     return done.stdout.split()[-1]
 
 
-def _find_interpreter() -> tuple[str, str | None]:
+def _find_interpreter(preferred: str) -> tuple[str, str | None]:
     """Return the interpreter inside, and the folder that has to be bound for it, if any."""
-    if Path(_SYSTEM_PYTHON).exists() and _is_fit(_SYSTEM_PYTHON):
-        return _SYSTEM_PYTHON, None
+    if Path(preferred).exists() and _is_fit(preferred):
+        return preferred, None
     prefix = os.path.realpath(sys.base_prefix)
     own = Path(prefix) / "bin" / f"python{sys.version_info.major}.{sys.version_info.minor}"
     if prefix == "/usr" and own.exists():
         return str(own), None
     if not own.exists():
         raise SandboxUnavailableError(
-            f"There is no Python for the sandbox: neither {_SYSTEM_PYTHON} nor {own}.",
+            f"There is no Python for the sandbox: neither {preferred} nor {own}.",
             remedy="Install python3 3.10 or later.",
         )
     return str(own), prefix

@@ -116,7 +116,8 @@ class DockerBackend:
 
     def discard(self, container: str) -> None:
         """Kill and remove a container in the background."""
-        self._removers.submit(self._engine.remove, container)
+        with suppress(RuntimeError):  # closing; then every container of ours is swept away
+            self._removers.submit(self._engine.remove, container)
 
     async def was_out_of_memory(self, container: str) -> bool:
         """Tell whether a container's supervisor itself was killed for its memory."""
