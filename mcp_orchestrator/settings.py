@@ -85,6 +85,12 @@ class Settings(BaseSettings):
     task_lease_seconds: float = Field(default=30.0, gt=0, description="Lease on a queued task.")
     saga_lease_seconds: float = Field(default=10.0, gt=0, description="Lease on a running saga.")
 
+    saga_max_concurrent: int = Field(
+        default=1000, ge=1, description="Sagas that one process runs at once."
+    )
+    saga_max_takeovers: int = Field(
+        default=5, ge=1, description="Runners that may die with a saga before it is set aside."
+    )
     packs: Annotated[list[Path], NoDecode, BeforeValidator(_split_path)] = Field(
         default_factory=list[Path],
         description="More folders of packs, separated like PATH.",

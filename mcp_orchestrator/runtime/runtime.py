@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import anyio
+from prometheus_client import CollectorRegistry
 
 from mcp_orchestrator.agents import SamplingMailbox, SamplingModel
 from mcp_orchestrator.clock import Clock, SystemClock
@@ -21,7 +22,7 @@ from mcp_orchestrator.queue import TaskQueue, TaskQueueConfig, Worker
 from mcp_orchestrator.runtime.handlers import sandbox_handler
 from mcp_orchestrator.runtime.no_sandbox import NoBackend
 from mcp_orchestrator.runtime.providers import ProviderFactory, Providers
-from mcp_orchestrator.saga import SagaEngine
+from mcp_orchestrator.saga import SagaEngine, SagaMetrics
 from mcp_orchestrator.sandbox import RiskPolicy, Sandbox, open_sandbox
 from mcp_orchestrator.settings import Settings
 from mcp_orchestrator.store.commits import GroupCommitter
@@ -55,6 +56,7 @@ class Runtime:
     mailbox: SamplingMailbox
     ledger: Ledger
     deliveries: Deliveries
+    metrics: CollectorRegistry
 
 
 @asynccontextmanager
@@ -153,6 +155,7 @@ async def _build(settings: Settings, clock: Clock, stack: AsyncExitStack) -> Run
         ),
     )
     deliveries = Deliveries(settings.data_dir / "loops")
+    metrics = CollectorRegistry()
     registry = Registry()
     CodeLoop(roles, sandbox, deliveries, concurrency=settings.loop_concurrency).register(registry)
     registry.add_handler("sandbox.execute", sandbox_handler(sandbox))
@@ -163,6 +166,9 @@ async def _build(settings: Settings, clock: Clock, stack: AsyncExitStack) -> Run
         registry,
         runner_id=_runner_id(),
         lease_seconds=settings.saga_lease_seconds,
+        max_concurrent=settings.saga_max_concurrent,
+        max_takeovers=settings.saga_max_takeovers,
+        metrics=SagaMetrics(metrics),
         clock=clock,
     )
     worker = Worker(
@@ -174,7 +180,7 @@ async def _build(settings: Settings, clock: Clock, stack: AsyncExitStack) -> Run
     )
     return Runtime(
         settings, clock, database, committer, registry, packs, queue, worker, sagas, sandbox,
-        providers, roles, mailbox, ledger, deliveries,
+        providers, roles, mailbox, ledger, deliveries, metrics,
     )  # fmt: skip
 
 

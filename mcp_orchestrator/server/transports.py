@@ -4,6 +4,7 @@ import ipaddress
 import logging
 import socket
 import sys
+from collections.abc import Callable
 from typing import cast
 
 import anyio
@@ -11,9 +12,10 @@ import uvicorn
 from mcp.server import MCPServer
 from mcp.server.stdio import stdio_server
 from mcp.server.transport_security import TransportSecuritySettings
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from mcp_orchestrator.errors import ConfigurationError
@@ -46,7 +48,7 @@ async def serve_http(runtime: Runtime) -> None:
     listener = _listen(settings.host, settings.port)
     port: int = listener.getsockname()[1]
     config = uvicorn.Config(
-        build_asgi(build_server(runtime), settings),
+        build_asgi(build_server(runtime), settings, runtime.metrics),
         log_level=settings.log_level.lower(),
         log_config=None,
         timeout_graceful_shutdown=_GRACE_SECONDS,
@@ -59,16 +61,24 @@ async def serve_http(runtime: Runtime) -> None:
     await uvicorn.Server(config).serve(sockets=[listener])
 
 
-def build_asgi(server: MCPServer[None], settings: Settings) -> Starlette:
-    """Build the web application: ``/sse`` always, ``/mcp`` unless only SSE is wanted."""
+def build_asgi(
+    server: MCPServer[None], settings: Settings, metrics: CollectorRegistry
+) -> Starlette:
+    """Build the web application: ``/sse`` always, ``/mcp`` unless only SSE is wanted.
+
+    Besides them ``/health`` tells that the process is alive, and ``/metrics`` is for Prometheus.
+    """
     security = _transport_security(settings)
     sse = server.sse_app(host=settings.host, transport_security=security)
-    health: list[BaseRoute] = [Route("/health", _alive)]
+    watching: list[BaseRoute] = [
+        Route("/health", _alive),
+        Route("/metrics", _metrics_page(metrics)),
+    ]
     if settings.transport == "sse":
-        sse.router.routes.extend(health)
+        sse.router.routes.extend(watching)
         return sse
     app = server.streamable_http_app(host=settings.host, transport_security=security)
-    app.router.routes.extend([*sse.router.routes, *health])
+    app.router.routes.extend([*sse.router.routes, *watching])
     return app
 
 
@@ -124,3 +134,10 @@ def _listen(host: str, port: int) -> socket.socket:
 
 async def _alive(_request: Request) -> JSONResponse:
     return JSONResponse({"status": "ok"})
+
+
+def _metrics_page(metrics: CollectorRegistry) -> Callable[[Request], Response]:
+    def show(_request: Request) -> Response:
+        return Response(generate_latest(metrics), media_type=CONTENT_TYPE_LATEST)
+
+    return show

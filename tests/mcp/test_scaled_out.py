@@ -3,7 +3,17 @@
 import subprocess
 from pathlib import Path
 
-from tests.services.orchestrator import call, command, connect, environment, until_ended
+import httpx
+from mcp import Client
+
+from tests.services.orchestrator import (
+    call,
+    command,
+    connect,
+    environment,
+    http_server,
+    until_ended,
+)
 from tests.services.postgres_server import PostgresServer
 from tests.services.process import stop_process
 from tests.services.programmer import PROBLEM, RIGHT, TESTS, programmer, provider_settings
@@ -73,3 +83,18 @@ async def test_a_worker_process_does_what_a_server_without_workers_takes_in(
     assert done["status"] == "completed", done
     assert done["result"]["days"][0] == "Day 1: Bern, arrival"
     assert worker.returncode == 0
+
+
+async def test_prometheus_finds_the_sagas_counted(tmp_path: Path) -> None:
+    step = {
+        "name": "hotel", "action": "travel.reserve_hotel",
+        "arguments": {"city": "Bern", "nights": 1},
+    }  # fmt: skip
+    with http_server(tmp_path) as server:
+        async with Client(server.url("/mcp")) as client:
+            await call(client, "saga_start", {"name": "trip", "steps": [step], "wait_seconds": 10})
+        async with httpx.AsyncClient() as browser:
+            scraped = (await browser.get(server.url("/metrics"))).text
+            alive = await browser.get(server.url("/health"))
+    assert 'saga_completed_total{saga_type="trip"} 1.0' in scraped
+    assert alive.json() == {"status": "ok"}
