@@ -121,3 +121,7 @@ def start_docker(folder: Path) -> DockerServer:
         server.stop()
         raise
     return server
+
+
+if __name__ == "__main__":  # makes the root file system ahead, which takes a minute or two
+    root_file_system()

@@ -13,8 +13,8 @@ from mcp_orchestrator.sandbox.guest.pytest_cases import SITE
 
 _SYSTEM_PYTHON = "/usr/bin/python3"
 _TEST_PACKAGES = ("pytest", "_pytest", "pluggy", "iniconfig", "packaging", "pygments", "py")
-#: Exits 0 when an interpreter can be the guest.
-_FITNESS = "import ctypes, json, resource, sys; sys.exit(sys.version_info < (3, 10))"
+#: Exits 0 when an interpreter can be the guest: pytest needs one more package before 3.11.
+_FITNESS = "import ctypes, json, resource, sys; sys.exit(sys.version_info < (3, 11))"
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def _find_interpreter(preferred: str) -> tuple[str, str | None]:
     if not own.exists():
         raise SandboxUnavailableError(
             f"There is no Python for the sandbox: neither {preferred} nor {own}.",
-            remedy="Install python3 3.10 or later.",
+            remedy="Install python3 3.11 or later.",
         )
     return str(own), prefix
 
