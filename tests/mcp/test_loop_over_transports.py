@@ -16,7 +16,7 @@ from tests.services.programmer import (
     programmer,
     provider_settings,
 )
-from tests.services.provider_server import Answer, Received, provider_server, says
+from tests.services.provider_server import Answer, Received, provider_server, reply, says
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -94,3 +94,33 @@ async def test_without_tests_some_are_generated_and_labelled(tmp_path: Path) -> 
             whole = await client.read_resource(f"loop://{loop['loop_id']}")
     assert loop["solved"], loop
     assert json.loads(getattr(whole.contents[0], "text", ""))["tests_generated"] is True
+
+
+async def test_a_provider_that_wants_money_ends_the_loop_with_its_words(tmp_path: Path) -> None:
+    def broke(_received: Received) -> Answer:
+        return reply({"error": {"message": "Insufficient Balance"}}, status=402)
+
+    async with provider_server(broke) as provider:
+        settings = provider_settings(provider.base_url)
+        async with connect("stdio-handshake", tmp_path, settings) as client:
+            started = await call(client, "loop_start", {"problem": PROBLEM, "tests": TESTS})
+            loop = await until_ended(client, started["loop_id"])
+    assert loop["state"] == "failed"
+    assert "402" in loop["error"]
+    assert "test-key-deepseek" not in json.dumps(loop)
+    assert provider.count("POST") == 1  # it would refuse again
+
+
+async def test_a_program_may_not_import_what_was_not_allowed(tmp_path: Path) -> None:
+    sneaky = "import os\n\ndef add(a, b):\n    return a + b\n"
+    async with provider_server(programmer(sneaky, RIGHT)) as provider:
+        settings = provider_settings(provider.base_url)
+        async with connect("stdio-handshake", tmp_path, settings) as client:
+            arguments = {
+                "problem": PROBLEM, "tests": TESTS, "candidates": 1, "allowed_imports": ["math"],
+            }  # fmt: skip
+            started = await call(client, "loop_start", arguments)
+            loop = await until_ended(client, started["loop_id"])
+    assert loop["solved"], loop
+    assert "it imports os, which is not allowed" in loop["attempts"][0]
+    assert loop["code"] == RIGHT
