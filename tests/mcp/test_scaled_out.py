@@ -6,6 +6,7 @@ from pathlib import Path
 import httpx
 from mcp import Client
 
+from tests.services.docker_engine import DockerServer
 from tests.services.orchestrator import (
     call,
     command,
@@ -98,3 +99,22 @@ async def test_prometheus_finds_the_sagas_counted(tmp_path: Path) -> None:
             alive = await browser.get(server.url("/health"))
     assert 'saga_completed_total{saga_type="trip"} 1.0' in scraped
     assert alive.json() == {"status": "ok"}
+
+
+async def test_the_main_job_in_docker(tmp_path: Path, docker_server: DockerServer) -> None:
+    async with provider_server(programmer()) as provider:
+        settings = {
+            **provider_settings(provider.base_url),
+            "MCP_ORCHESTRATOR_SANDBOX": "auto",
+            "DOCKER_HOST": docker_server.url,
+        }
+        async with connect("stdio-modern", tmp_path, settings) as client:
+            report = await call(client, "health", {})
+            backends = {part["part"]: part["backend"] for part in report["parts"]}
+            assert backends["sandbox"] == "docker", report
+            arguments = {"problem": PROBLEM, "tests": TESTS, "candidates": 1}
+            started = await call(client, "loop_start", arguments)
+            loop = await until_ended(client, started["loop_id"])
+            assert loop["solved"], loop
+            run = await call(client, "sandbox_execute", {"code": "print(2 + 2)"})
+            assert (run["status"], run["stdout"], run["backend"]) == ("ok", "4\n", "docker")
