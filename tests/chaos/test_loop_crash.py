@@ -2,17 +2,15 @@
 
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
 from mcp import Client
 
-from tests.services.orchestrator import call, start_http_server, until_ended
+from tests.services.orchestrator import Json, call, start_http_server, until_ended
 from tests.services.programmer import PROBLEM, RIGHT, TESTS, programmer, provider_settings
 from tests.services.provider_server import Answer, ProviderServer, Received, provider_server
-
-#: Analysis, candidate, repair: the requests of a loop with one candidate.
-REQUESTS = 3
 
 
 class Gate:
@@ -39,75 +37,62 @@ def asked(provider: ProviderServer) -> Counter[str]:
     return Counter(it.prompt for it in provider.requests if it.method == "POST")
 
 
-@pytest.mark.parametrize("held", range(1, REQUESTS + 1))
-async def test_only_the_request_in_flight_is_asked_again(held: int, tmp_path: Path) -> None:
+async def begin_and_kill(gate: Gate, folder: Path, settings: dict[str, str], loop: Json) -> str:
+    """Start a loop, kill its server while the held request is in flight, return the loop's id."""
+    loop_id = ""
+    server = start_http_server(folder, settings=settings)
+    try:
+        async with Client(server.url("/mcp")) as client:
+            loop_id = (await call(client, "loop_start", loop))["loop_id"]
+            with anyio.fail_after(20):
+                await gate.reached.wait()
+            server.kill()
+    except* Exception:
+        assert server.process.returncode == -9
+    finally:
+        server.kill()
+    gate.open.set()
+    return loop_id
+
+
+async def go_on(folder: Path, settings: dict[str, str], loop_id: str) -> tuple[Json, list[Any]]:
+    """Start another server, wait for the loop's end, return it and its audit trail."""
+    server = start_http_server(folder, settings=settings)
+    try:
+        async with Client(server.url("/mcp")) as client:
+            loop = await until_ended(client, loop_id)
+            saga = await call(client, "saga_get", {"saga_id": loop_id, "include_audit": True})
+            return loop, saga["audit"]
+    finally:
+        server.stop()
+
+
+@pytest.mark.parametrize(
+    ("held", "candidates"),
+    [
+        pytest.param(1, 1, id="in the analysis"),
+        pytest.param(2, 1, id="in the only candidate"),
+        pytest.param(3, 1, id="in the repair"),
+        pytest.param(4, 4, id="in the third of four candidates"),
+    ],
+)
+async def test_only_the_request_in_flight_is_asked_again(
+    held: int, candidates: int, tmp_path: Path
+) -> None:
     gate = Gate(held)
-    async with provider_server(gate) as provider:
-        settings = {
-            **provider_settings(provider.base_url),
-            "MCP_ORCHESTRATOR_SAGA_LEASE_SECONDS": "1",
-        }
-        first = start_http_server(tmp_path, settings=settings)
-        loop_id = ""
-        try:
-            async with Client(first.url("/mcp")) as client:
-                arguments = {"problem": PROBLEM, "tests": TESTS, "candidates": 1}
-                loop_id = (await call(client, "loop_start", arguments))["loop_id"]
-                with anyio.fail_after(20):
-                    await gate.reached.wait()
-                first.kill()
-        except* Exception:
-            assert first.process.returncode == -9
-        finally:
-            first.kill()
-        gate.open.set()
-        before = asked(provider)
-        assert before.total() == held
-
-        second = start_http_server(tmp_path, settings=settings)
-        try:
-            async with Client(second.url("/mcp")) as client:
-                loop = await until_ended(client, loop_id)
-                audit = await call(client, "saga_get", {"saga_id": loop_id, "include_audit": True})
-        finally:
-            second.stop()
-        assert loop["solved"], loop
-        assert loop["code"] == RIGHT
-        after = asked(provider)
-        assert after.total() == REQUESTS + 1
-        assert [count for count in after.values() if count > 1] == [2]
-        assert any("takeover" in line for line in audit["audit"]), audit["audit"]
-
-
-async def test_candidates_that_were_answered_are_not_asked_for_again(tmp_path: Path) -> None:
-    """Four candidates at once: those in flight at the kill are repeated, no other."""
-    gate = Gate(held=4)
     async with provider_server(gate) as provider:
         settings = {
             **provider_settings(provider.base_url),
             "MCP_ORCHESTRATOR_SAGA_LEASE_SECONDS": "1",
             "MCP_ORCHESTRATOR_LOOP_CONCURRENCY": "1",
         }
-        first = start_http_server(tmp_path, settings=settings)
-        loop_id = ""
-        try:
-            async with Client(first.url("/mcp")) as client:
-                arguments = {"problem": PROBLEM, "tests": TESTS, "candidates": 4}
-                loop_id = (await call(client, "loop_start", arguments))["loop_id"]
-                with anyio.fail_after(20):
-                    await gate.reached.wait()
-                first.kill()
-        except* Exception:
-            assert first.process.returncode == -9
-        finally:
-            first.kill()
-        gate.open.set()
-        second = start_http_server(tmp_path, settings=settings)
-        try:
-            async with Client(second.url("/mcp")) as client:
-                loop = await until_ended(client, loop_id)
-        finally:
-            second.stop()
-        assert loop["solved"], loop
+        loop = {"problem": PROBLEM, "tests": TESTS, "candidates": candidates}
+        loop_id = await begin_and_kill(gate, tmp_path, settings, loop)
+        assert asked(provider).total() == held
+        ended, audit = await go_on(tmp_path, settings, loop_id)
+
+        assert ended["solved"], ended
+        assert ended["code"] == RIGHT
         counts = asked(provider)
-        assert sorted(counts.values()) == [1] * (len(counts) - 1) + [2]
+        assert sorted(counts.values()) == [1] * (candidates + 1) + [2]  # and one repair
+        assert any("takeover" in line for line in audit), audit
