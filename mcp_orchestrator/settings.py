@@ -103,6 +103,18 @@ class Settings(BaseSettings):
         default="mcp-orchestrator-sandbox:latest", description="Image of the Docker sandbox."
     )
     sandbox_warm: int = Field(default=2, ge=0, le=64, description="Started workers that wait.")
+    sandbox_concurrency: int = Field(
+        default=8, ge=1, le=256, description="Runs at the same time; more wait their turn."
+    )
+    sandbox_risk_strict: int = Field(
+        default=30, ge=0, le=101, description="Risk score from which a program gets tighter limits."
+    )
+    sandbox_risk_refuse: int = Field(
+        default=60,
+        ge=0,
+        le=101,
+        description="Risk score from which a program is refused.",
+    )
     docker_host: str | None = Field(
         default=None,
         validation_alias=_also("DOCKER_HOST", "DOCKER_HOST"),

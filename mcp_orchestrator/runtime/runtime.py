@@ -192,6 +192,8 @@ async def _open_sandbox(settings: Settings, runs: RunStore, clock: Clock) -> San
             docker_host=settings.docker_host,
             image=settings.sandbox_image,
             warm=settings.sandbox_warm,
+            concurrency=settings.sandbox_concurrency,
+            risk_policy=RiskPolicy(settings.sandbox_risk_strict, settings.sandbox_risk_refuse),
             runs=runs,
             clock=clock,
         )

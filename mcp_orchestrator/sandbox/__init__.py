@@ -1,5 +1,6 @@
 """Running code that nobody has read: one request in, one result out, whatever the back end."""
 
+from mcp_orchestrator.sandbox.docker.building import build_image
 from mcp_orchestrator.sandbox.opening import DEFAULT_IMAGE, BackendChoice, open_sandbox
 from mcp_orchestrator.sandbox.policy import RiskPolicy
 from mcp_orchestrator.sandbox.request import ExecutionRequest, Limits, TestRequest
@@ -31,5 +32,6 @@ __all__ = [
     "TestReport",
     "TestRequest",
     "assess",
+    "build_image",
     "open_sandbox",
 ]

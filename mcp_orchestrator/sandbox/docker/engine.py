@@ -132,11 +132,13 @@ class DockerEngine:
             raise self._unavailable(error) from error
         return [(str(each["Id"]), dict(each.get("Labels") or {})) for each in found]
 
-    def build_image(self, folder: Path, tag: str) -> str:
-        """Build an image from a Dockerfile's folder and return its digest."""
+    def build_image(self, folder: Path, tag: str, target: str | None = None) -> str:
+        """Build an image, or one stage of it, from a Dockerfile's folder and return its digest."""
         lines: list[dict[str, Any]] = []
+        options: dict[str, object] = {"rm": True, "decode": True, "timeout": _BUILD_SECONDS}
+        if target is not None:
+            options["target"] = target
         try:
-            options = {"rm": True, "decode": True, "timeout": _BUILD_SECONDS}
             lines.extend(self._client.build(path=str(folder), tag=tag, **options))
         except _FAULTS as error:
             raise self._unavailable(error) from error

@@ -1,0 +1,103 @@
+"""`mcp-orchestrator sandbox …`: making its image, and trying to get out of it on this machine."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from mcp_orchestrator.cli.running import run_until_done, settings_from
+from mcp_orchestrator.clock import SystemClock
+from mcp_orchestrator.sandbox import RiskPolicy, build_image, open_sandbox
+from mcp_orchestrator.sandbox.docker.building import Profile
+from mcp_orchestrator.sandbox.selftest import AttemptResult, selftest
+
+app = typer.Typer(help="Make the sandbox's image; test its walls.", no_args_is_help=True)
+
+#: The attempts are hostile on purpose, so no score may keep them from reaching the walls.
+_FEARLESS = RiskPolicy(strict_from=101, refuse_from=101)
+
+
+@app.command("selftest")
+def run_selftest(
+    backend: Annotated[
+        str | None, typer.Option("--backend", help="docker or bubblewrap; else the setting.")
+    ] = None,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Show every attempt.")] = False,
+) -> None:
+    """Try more than a hundred ways out of the sandbox, and say which layer held what."""
+    settings = settings_from(sandbox=backend, log_level="ERROR")
+    results: list[AttemptResult] = []
+    console = Console(soft_wrap=True, highlight=False)
+
+    async def run() -> None:
+        sandbox = await open_sandbox(
+            settings.sandbox,
+            clock=SystemClock(),
+            docker_host=settings.docker_host,
+            image=settings.sandbox_image,
+            warm=settings.sandbox_warm,
+            risk_policy=_FEARLESS,
+        )
+        try:
+            status = await sandbox.check()
+            console.print(f"{status.backend} {status.version}, Python {status.interpreter}")
+            console.print(f"Layers: {', '.join(status.layers)}")
+            async for result in selftest(sandbox):
+                results.append(result)
+                if verbose or not result.held:
+                    _print_attempt(console, result)
+        finally:
+            await sandbox.close()
+
+    run_until_done(run)
+    _print_layers(console, results)
+    raise typer.Exit(0 if all(result.held for result in results) else 1)
+
+
+@app.command()
+def build(
+    profile: Annotated[str, typer.Option(help="plain, or data for numpy and its kin.")] = "plain",
+    tag: Annotated[str | None, typer.Option(help="The image's name; else the setting.")] = None,
+    folder: Annotated[Path | None, typer.Option(help="Build a Dockerfile of your own.")] = None,
+    from_root: Annotated[
+        Path | None, typer.Option(help="Import a root file system (tar); needs no registry.")
+    ] = None,
+) -> None:
+    """Make the image that Docker sandboxes are started from."""
+    settings = settings_from(log_level="ERROR")
+    name = tag or settings.sandbox_image
+    if profile not in ("plain", "data"):
+        raise typer.BadParameter("Choose plain or data.", param_hint="--profile")
+    chosen: Profile = "data" if profile == "data" else "plain"
+
+    async def run() -> None:
+        digest = await build_image(
+            name,
+            docker_host=settings.docker_host,
+            profile=chosen,
+            folder=folder,
+            root=from_root,
+        )
+        typer.echo(f"{name} {digest}")
+
+    run_until_done(run)
+
+
+def _print_attempt(console: Console, result: AttemptResult) -> None:
+    mark = "[green]held[/]" if result.held else "[red]ESCAPED[/]"
+    attempt = result.attempt
+    console.print(f"{mark} {escape(attempt.name)} — {attempt.layer} — {escape(result.detail)}")
+
+
+def _print_layers(console: Console, results: list[AttemptResult]) -> None:
+    tried = Counter(result.attempt.layer for result in results)
+    held = Counter(result.attempt.layer for result in results if result.held)
+    table = Table("layer", "attempts", "held")
+    for layer, count in sorted(tried.items()):
+        table.add_row(layer, str(count), str(held[layer]))
+    console.print(table)
+    console.print(f"{held.total()} of {tried.total()} attempts held.")
