@@ -1,5 +1,6 @@
 """The models that the settings name: connection, limits, ledger, budgets and cache around each."""
 
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
@@ -16,10 +17,14 @@ from mcp_orchestrator.agents import (
     LedgeredModel,
     LimitSettings,
     LocalLimits,
+    Message,
     Model,
+    ModelReply,
+    ModelRequest,
     PerplexityModel,
     Prices,
     ProviderHttp,
+    SearchOptions,
     SharedLimits,
     Timeouts,
     player,
@@ -35,13 +40,20 @@ from mcp_orchestrator.store.commits import GroupCommitter
 from mcp_orchestrator.store.engine import Database
 from mcp_orchestrator.store.ledger import Ledger
 
+#: Search the web without a model.
+SearchCall = Callable[[str, SearchOptions], Awaitable[ModelReply]]
+#: Write what belongs between two texts, in so many tokens at most.
+CompleteCall = Callable[[str, str, int], Awaitable[ModelReply]]
+
 
 @dataclass(frozen=True)
 class Providers:
-    """The configured models; None where there is no key."""
+    """The configured models and their other calls; None where there is no key."""
 
     perplexity: Model | None
     deepseek: Model | None
+    search: SearchCall | None = None
+    complete: CompleteCall | None = None
 
     @property
     def reasoner(self) -> Model | None:
@@ -85,12 +97,14 @@ class ProviderFactory:
         Raises:
             ConfigurationError: a base URL or a recording is wrong.
         """
-        return Providers(perplexity=await self._perplexity(), deepseek=await self._deepseek())
+        perplexity, search = await self._perplexity()
+        deepseek, complete = await self._deepseek()
+        return Providers(perplexity, deepseek, search, complete)
 
-    async def _perplexity(self) -> Model | None:
+    async def _perplexity(self) -> tuple[Model | None, SearchCall | None]:
         settings = self._settings
         if settings.perplexity_api_key is None:
-            return None
+            return None, None
         http = await self._connect(
             PERPLEXITY, settings.perplexity_base_url, settings.perplexity_api_key, needs_key=True
         )
@@ -101,12 +115,18 @@ class ProviderFactory:
             model=settings.perplexity_model,
             effort=settings.perplexity_effort,
         )
-        return self._accounted(model, None)
+        ledgered = self._ledgered(model, None)
 
-    async def _deepseek(self) -> Model | None:
+        async def search(query: str, options: SearchOptions) -> ModelReply:
+            request = ModelRequest((Message("user", query),), max_tokens=1, purpose="search")
+            return await ledgered.enter(request, lambda: model.search(query, options))
+
+        return self._cached(ledgered), search
+
+    async def _deepseek(self) -> tuple[Model | None, CompleteCall | None]:
         settings = self._settings
         if not settings.has_coder:
-            return None
+            return None, None
         vendor = settings.uses_deepseek_itself
         http = await self._connect(
             DEEPSEEK if vendor else OPENAI_COMPATIBLE,
@@ -116,7 +136,16 @@ class ProviderFactory:
         )
         prices = _deepseek_prices(settings) if vendor else None
         model = DeepSeekModel(http, clock=self._clock, model=settings.deepseek_model, prices=prices)
-        return self._accounted(model, prices)
+        ledgered = self._ledgered(model, prices)
+
+        async def complete(prefix: str, suffix: str, max_tokens: int) -> ModelReply:
+            given = Message("user", prefix + suffix)
+            request = ModelRequest((given,), max_tokens=max_tokens, purpose="complete")
+            return await ledgered.enter(
+                request, lambda: model.complete(prefix, suffix, max_tokens=max_tokens)
+            )
+
+        return self._cached(ledgered), complete
 
     async def _connect(
         self, account: Account, base_url: str, key: SecretStr | None, *, needs_key: bool
@@ -150,11 +179,13 @@ class ProviderFactory:
             return LocalLimits(self._clock, bounds)
         return SharedLimits(provider, self._database, self._committer, self._clock, bounds)
 
-    def _accounted(self, model: Model, prices: Prices | None) -> Model:
-        settings = self._settings
-        ledgered = LedgeredModel(
+    def _ledgered(self, model: Model, prices: Prices | None) -> LedgeredModel:
+        return LedgeredModel(
             model, self._ledger, clock=self._clock, prices=prices, rules=self._rules
         )
+
+    def _cached(self, ledgered: LedgeredModel) -> Model:
+        settings = self._settings
         if not settings.answer_cache:
             return ledgered
         kept = CacheSettings(

@@ -8,7 +8,8 @@ from mcp_types import CreateMessageResult, ToolAnnotations
 from pydantic import BaseModel, Field
 
 from mcp_orchestrator.agents import Message, ModelReply, ModelRequest
-from mcp_orchestrator.codeloop import extract_code
+from mcp_orchestrator.codeloop import NO_PROVIDER_REMEDY, extract_code
+from mcp_orchestrator.errors import ConfigurationError
 from mcp_orchestrator.runtime import Runtime
 from mcp_orchestrator.server.sampling import as_sample, reply_of, require_sampling
 from mcp_orchestrator.server.teaching import teaching
@@ -27,6 +28,13 @@ class CodeView(BaseModel):
     code: str = Field(description="The program; empty if the reply held none.")
     reply: str = Field(description="All that the model wrote.")
     tested: bool = Field(default=False, description="Always false: run sandbox_run_tests.")
+    spent: Cost
+
+
+class Completion(BaseModel):
+    """What belongs between two texts."""
+
+    text: str
     spent: Cost
 
 
@@ -111,3 +119,20 @@ def register(server: MCPServer[None], runtime: Runtime) -> None:
         model = runtime.roles.configured_coder
         reply = await reply_of(sampled, model, repair(code, failure, problem), context, "code")
         return view_code(reply)
+
+    @server.tool(title="Complete code", annotations=writes)
+    @teaching
+    async def codegen_complete(
+        prefix: Annotated[Text, Field(description="The code before the gap.")],
+        suffix: Annotated[
+            str, Field(max_length=LARGEST_CODE, description="The code after the gap.")
+        ] = "",
+        max_tokens: Annotated[int, Field(ge=1, le=4096)] = 256,
+    ) -> Completion:
+        """Ask the code model (DeepSeek) for what belongs between two pieces of code."""
+        if runtime.providers.complete is None:
+            raise ConfigurationError(
+                "No provider for completion is configured.", remedy=NO_PROVIDER_REMEDY
+            )
+        reply = await runtime.providers.complete(prefix, suffix, max_tokens)
+        return Completion(text=reply.text, spent=view_cost(reply))

@@ -8,11 +8,13 @@ from mcp_types import CreateMessageResult, ToolAnnotations
 from pydantic import BaseModel, Field
 
 from mcp_orchestrator.agents import Message, ModelReply, ModelRequest, SearchOptions
+from mcp_orchestrator.errors import ConfigurationError
 from mcp_orchestrator.runtime import Runtime
 from mcp_orchestrator.server.sampling import as_sample, reply_of, require_sampling
 from mcp_orchestrator.server.teaching import teaching
 from mcp_orchestrator.server.waiting import ToolContext
 
+Recency = Literal["hour", "day", "week", "month", "year"]
 Effort = Literal["fast", "low", "medium", "high", "xhigh"]
 Question = Annotated[
     str, Field(min_length=1, max_length=100_000, description="The question, with its context.")
@@ -35,6 +37,21 @@ class Cost(BaseModel):
     output_tokens: int
     cost: str | None = Field(description="Amount and currency, where the provider tells.")
     seconds: float
+
+
+class Found(BaseModel):
+    """One search result."""
+
+    title: str
+    url: str
+    snippet: str
+    date: str | None
+
+
+class SearchView(BaseModel):
+    """Search results as a client sees them."""
+
+    results: list[Found]
 
 
 class AnswerView(BaseModel):
@@ -107,4 +124,31 @@ def register(server: MCPServer[None], runtime: Runtime) -> None:
             answer=reply.text,
             sources=[Source(title=source.title, url=source.url) for source in reply.citations],
             spent=view_cost(reply),
+        )
+
+    @server.tool(
+        title="Search the web",
+        annotations=ToolAnnotations(read_only_hint=True, open_world_hint=True),
+    )
+    @teaching
+    async def reasoning_search(
+        query: Annotated[str, Field(min_length=1, max_length=2000)],
+        max_results: Annotated[int, Field(ge=1, le=20)] = 8,
+        recency: Annotated[Recency | None, Field(description="Nothing older.")] = None,
+        domains: Annotated[
+            list[str], Field(max_length=20, description="Only these; `-` before one excludes it.")
+        ] = [],  # noqa: B006 - read only, and the schema shows the default
+    ) -> SearchView:
+        """Search the web (Perplexity) and get results, not an answer; reasoning_ask answers."""
+        if runtime.providers.search is None:
+            raise ConfigurationError(
+                "No provider for search is configured.", remedy="Set PERPLEXITY_API_KEY."
+            )
+        options = SearchOptions(recency=recency, domains=tuple(domains), max_results=max_results)
+        reply = await runtime.providers.search(query, options)
+        return SearchView(
+            results=[
+                Found(title=it.title, url=it.url, snippet=it.snippet, date=it.date)
+                for it in reply.citations
+            ]
         )
