@@ -116,7 +116,7 @@ async def open_ledger(settings: Settings, clock: Clock | None = None) -> AsyncGe
 
 
 async def _open_store(settings: Settings, stack: AsyncExitStack) -> tuple[Database, GroupCommitter]:
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     database = open_engine(settings.store_url)
     stack.push_async_callback(database.close)
     await migrate(database)
