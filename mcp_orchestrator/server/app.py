@@ -8,6 +8,7 @@ from mcp.server import MCPServer
 from mcp_orchestrator import __version__
 from mcp_orchestrator.runtime import Runtime
 from mcp_orchestrator.server import prompts, resources
+from mcp_orchestrator.server.definitions import ConciseServer
 from mcp_orchestrator.server.toolsets import (
     admin,
     codegen,
@@ -44,7 +45,7 @@ TOOLSETS: Final[dict[str, Callable[[MCPServer[None], Runtime], None]]] = {
 
 def build_server(runtime: Runtime) -> MCPServer[None]:
     """Put every tool, resource and prompt on a new server object."""
-    server: MCPServer[None] = MCPServer(
+    server = ConciseServer(
         NAME, title="MCP Orchestrator", version=__version__, instructions=INSTRUCTIONS,
         log_level=runtime.settings.log_level,
     )  # fmt: skip

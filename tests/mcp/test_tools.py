@@ -54,6 +54,7 @@ async def test_every_tool_is_described_for_a_model(tmp_path: Path) -> None:
             assert tool.annotations.read_only_hint is not None
             assert tool.output_schema is not None
             assert tool.input_schema["type"] == "object"
+            assert "title" not in tool.input_schema  # repeats the name, and costs tokens
         templates = await client.list_resource_templates()
         assert {"saga://{saga_id}", "task://{task_id}"} <= {
             template.uri_template for template in templates.resource_templates
