@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from mcp_orchestrator.demo.local_model import INSTALL, is_installed
 from tests.conftest import require
-from tests.services import local_model
 from tests.services.orchestrator import command, environment
+from tests.services.process import ServiceMissingError
 
 
 def run(folder: Path, *arguments: str, **settings: str) -> "subprocess.CompletedProcess[str]":
@@ -95,9 +96,14 @@ def test_install_shows_the_change_and_keeps_a_backup(tmp_path: Path) -> None:
     assert "mcp-orchestrator" in json.loads(path.read_text())["mcpServers"]
 
 
+def _model_is_installed() -> None:
+    if not is_installed():
+        raise ServiceMissingError(f"the local model is not installed: {INSTALL}")
+
+
 @pytest.mark.timeout(240)
 def test_the_demo_shows_the_whole_job_with_a_real_model(tmp_path: Path) -> None:
-    require(local_model.installed)
+    require(_model_is_installed)
     done = run(tmp_path, "demo", "--keep", str(tmp_path / "kept"))
     assert done.returncode == 0, done.stdout + done.stderr
     for said in (
