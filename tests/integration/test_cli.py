@@ -107,7 +107,7 @@ def test_the_demo_shows_the_whole_job_with_a_real_model(tmp_path: Path) -> None:
     done = run(tmp_path, "demo", "--keep", str(tmp_path / "kept"))
     assert done.returncode == 0, done.stdout + done.stderr
     for said in (
-        "task task-", "is pending", "candidate 1: asking", "compensated", "saga_failed",
+        "Queueing a task", "is pending", "candidate 1: asking", "compensated", "saga_failed",
         "completed: 2262 primes", "def price_range", "It passes all 4 tests", "model calls",
         "install claude-desktop",
     ):  # fmt: skip
