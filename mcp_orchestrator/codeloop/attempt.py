@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from mcp_orchestrator.sandbox import TestReport
 
-Origin = Literal["candidate", "repair", "fresh start"]
+Origin = Literal["given", "candidate", "repair", "fresh start"]
 
 
 class Failure(BaseModel):

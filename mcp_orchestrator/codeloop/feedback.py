@@ -91,6 +91,8 @@ def fresh_request(
     parts = [statement(problem)]
     if analysis:
         parts.append(f"Analysis:\n{analysis}")
+    if problem.program is not None:
+        parts.append(f"The program as it was given:\n```python\n{problem.program.strip()}\n```")
     parts.append(f"An earlier program {failed.summary}. Take a different approach.")
     parts.append(_APPROACHES[number % len(_APPROACHES)])
     return (Message("system", _CODER), Message("user", "\n\n".join(parts)))

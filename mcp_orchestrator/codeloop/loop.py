@@ -16,7 +16,7 @@ from mcp_orchestrator.codeloop.delivery import Deliveries
 from mcp_orchestrator.codeloop.problem import Problem
 from mcp_orchestrator.codeloop.ranking import best_attempt
 from mcp_orchestrator.codeloop.reply import extract_code
-from mcp_orchestrator.codeloop.report import LoopResult, write_report
+from mcp_orchestrator.codeloop.report import LoopResult, write_patch, write_report
 from mcp_orchestrator.codeloop.roles import Roles
 from mcp_orchestrator.codeloop.spend import Spend
 from mcp_orchestrator.codeloop.workbench import Workbench, ask
@@ -110,9 +110,12 @@ class CodeLoop:
         return extract_code(reply.text), spend.with_reply(reply)
 
     async def generate(self, arguments: JsonObject, step: StepHandle) -> JsonValue:
-        """Ask for the candidates and test each."""
+        """Ask for the candidates and test each; a given program is the one candidate."""
         problem, plan = _problem_and_plan(arguments)
         bench = self._workbench(problem, plan, step, plan.spend)
+        if problem.program is not None:
+            given = await bench.try_given(problem.program)
+            return _json(Progress(attempts=[given], spend=bench.spend))
         attempts = await bench.attempt_together(
             [
                 feedback.candidate_request(problem, plan.analysis, number)
@@ -145,13 +148,16 @@ class CodeLoop:
             attempts=refined.attempts,
             analysis=plan.analysis,
             spend=refined.spend,
+            patch=write_patch(problem, best.code) if best else "",
             delivered_to=str(self._deliveries.path(step.saga_id)),
         )
         files = {
-            "solution.py": result.code,
-            "test_solution.py": result.tests,
+            f"{problem.module_name}.py": result.code,
+            f"test_{problem.module_name}.py": result.tests,
             "report.md": write_report(problem, result),
         }
+        if result.patch:
+            files["changes.patch"] = result.patch
         await self._deliveries.deliver(step.saga_id, files)
         return _json(result)
 

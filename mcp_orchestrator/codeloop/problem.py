@@ -1,11 +1,12 @@
 """What a loop is asked for, and what it may spend (pure)."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 #: The largest problem text, test file or program that is taken, in characters.
 LARGEST_TEXT = 100_000
+_IDENTIFIER = r"^[A-Za-z_][A-Za-z0-9_]{0,63}$"
 
 Choice = Literal["configured", "sampling"]
 
@@ -37,6 +38,20 @@ class Problem(BaseModel):
         description="Python tests: `assert` lines, pytest functions or unittest classes. They"
         " decide. Without them tests are generated and labelled as such.",
     )
+    program: str | None = Field(
+        default=None,
+        max_length=LARGEST_TEXT,
+        description="The present program, to be repaired until the tests pass; the result is a"
+        " patch. Needs tests.",
+    )
+    module_name: str = Field(
+        default="solution", pattern=_IDENTIFIER, description="What the tests import it as."
+    )
+    files: dict[str, str] = Field(
+        default_factory=dict[str, str],
+        max_length=200,
+        description="Other files that the program or the tests need, by relative path.",
+    )
     signature: str | None = Field(
         default=None, max_length=1000, description="The signature to implement, if it is fixed."
     )
@@ -53,3 +68,9 @@ class Problem(BaseModel):
         default="configured",
         description="Whose models are asked: the configured providers', or the client's own.",
     )
+
+    @model_validator(mode="after")
+    def _tests_decide_about_a_program(self) -> Self:
+        if self.program is not None and not self.tests:
+            raise ValueError("a program to repair needs tests that fail now")
+        return self

@@ -24,6 +24,7 @@ class LoopResult(BaseModel):
     attempts: list[Attempt]
     analysis: str
     spend: Spend
+    patch: str = ""
     delivered_to: str | None = None
 
 
@@ -70,6 +71,20 @@ def describe_spend(spend: Spend) -> str:
         f" {spend.output_tokens} out, {spend.test_runs} test runs, {spend.seconds:.1f} s"
         + (f", {cost}" if cost else "")
     )
+
+
+def write_patch(problem: Problem, code: str) -> str:
+    """Return the change from the given program as a unified diff; empty where none was given."""
+    if problem.program is None:
+        return ""
+    name = f"{problem.module_name}.py"
+    lines = difflib.unified_diff(
+        problem.program.splitlines(keepends=True),
+        code.splitlines(keepends=True),
+        f"a/{name}",
+        f"b/{name}",
+    )
+    return "".join(line if line.endswith("\n") else f"{line}\n" for line in lines)
 
 
 def repair_diffs(attempts: Sequence[Attempt]) -> str:

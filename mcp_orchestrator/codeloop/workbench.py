@@ -79,6 +79,13 @@ class Workbench:
         await self._tell(f"{label}: {attempt.summary}")
         return attempt
 
+    async def try_given(self, code: str) -> Attempt:
+        """Test the program that was given, as the first attempt; no model is asked."""
+        attempt, seconds = await self._test(0, "given", code, None)
+        self.spend = self.spend.with_run(seconds)
+        await self._tell(f"the given program: {attempt.summary}")
+        return attempt
+
     async def attempt_together(self, requests: list[tuple[Message, ...]]) -> list[Attempt]:
         """Ask for several candidates, some at once, until one passes or the budget is spent."""
         attempts: list[Attempt] = []
@@ -117,6 +124,8 @@ class Workbench:
                 TestRequest(
                     code=code,
                     tests=self._tests,
+                    module_name=self.problem.module_name,
+                    files=self.problem.files,
                     owner=self._step.user_id,
                     saga_id=self._step.saga_id,
                 )

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.services.orchestrator import WAYS, Teller, Way, call, connect, until_ended
+from tests.services.orchestrator import WAYS, Teller, Way, call, connect, refusal, until_ended
 from tests.services.programmer import (
     ANALYSIS,
     PROBLEM,
@@ -124,3 +124,24 @@ async def test_a_program_may_not_import_what_was_not_allowed(tmp_path: Path) -> 
     assert loop["solved"], loop
     assert "it imports os, which is not allowed" in loop["attempts"][0]
     assert loop["code"] == RIGHT
+
+
+async def test_a_given_program_is_repaired_and_comes_back_as_a_patch(tmp_path: Path) -> None:
+    tests = "from sums import add\nfrom data import PAIRS\n\n"
+    tests += "def test_pairs():\n    for a, b, total in PAIRS:\n        assert add(a, b) == total\n"
+    async with provider_server(programmer()) as provider:
+        settings = provider_settings(provider.base_url)
+        async with connect("stdio-modern", tmp_path, settings) as client:
+            arguments = {
+                "problem": PROBLEM, "tests": tests, "program": WRONG, "module_name": "sums",
+                "files": {"data.py": "PAIRS = [(1, 2, 3), (0, 0, 0)]\n"},
+            }  # fmt: skip
+            started = await call(client, "loop_start", arguments)
+            loop = await until_ended(client, started["loop_id"])
+            untested = await refusal(client, "loop_start", {"problem": "x", "program": WRONG})
+    assert loop["solved"], loop
+    assert loop["attempts"][0].startswith("given: passed 0 of 1")
+    assert "-    return a - b\n+    return a + b\n" in loop["patch"]
+    assert loop["patch"].startswith("--- a/sums.py\n+++ b/sums.py\n")
+    assert (Path(loop["delivered_to"]) / "changes.patch").read_text() == loop["patch"]
+    assert "needs tests" in untested

@@ -6,7 +6,7 @@ import anyio
 from mcp.server import MCPServer
 from mcp.server.mcpserver import Resolve, Sample
 from mcp_types import CreateMessageResult, ToolAnnotations
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, ValidationError
 
 from mcp_orchestrator.agents import SamplingRequest
 from mcp_orchestrator.codeloop import (
@@ -20,7 +20,8 @@ from mcp_orchestrator.codeloop import (
     describe_spend,
     loop_definition,
 )
-from mcp_orchestrator.errors import ConfigurationError, NotFoundError
+from mcp_orchestrator.errors import ConfigurationError, InvalidInputError, NotFoundError
+from mcp_orchestrator.packs.signature import describe_validation
 from mcp_orchestrator.runtime import Runtime
 from mcp_orchestrator.saga import JsonObject, SagaState, SagaView
 from mcp_orchestrator.server.sampling import as_reply, as_sample, offers_sampling
@@ -47,6 +48,7 @@ class LoopView(BaseModel):
     solved: bool | None = Field(description="Whether all tests pass; null while it runs.")
     stop_reason: str | None
     code: str | None = Field(description="The program, or the best so far when not solved.")
+    patch: str | None = Field(description="The change to the given program, as a unified diff.")
     attempts: list[str]
     spent: str | None
     delivered_to: str | None
@@ -66,6 +68,7 @@ def view_loop(view: SagaView) -> LoopView:
         solved=result.solved if result else None,
         stop_reason=result.stop_reason if result else None,
         code=_shorten(result.code, view.saga_id) if result else None,
+        patch=_shorten(result.patch, view.saga_id) if result and result.patch else None,
         attempts=[describe(attempt) for attempt in result.attempts] if result else [],
         spent=describe_spend(result.spend) if result else None,
         delivered_to=result.delivered_to if result else None,
@@ -120,6 +123,19 @@ def register(server: MCPServer[None], runtime: Runtime) -> None:
                 " classes that import from `solution`. Without them tests are generated.",
             ),
         ] = None,
+        program: Annotated[
+            str | None,
+            Field(
+                max_length=100_000,
+                description="A present program to repair until the tests pass; gives a patch.",
+            ),
+        ] = None,
+        module_name: Annotated[
+            str, Field(description="What the tests import the program as.")
+        ] = "solution",
+        files: Annotated[
+            dict[str, str], Field(description="Other files it needs, by relative path.")
+        ] = {},  # noqa: B006 - read only, and the schema shows the default
         signature: Annotated[str | None, Field(max_length=1000)] = None,
         allowed_imports: Annotated[
             list[str] | None, Field(description="Modules the program may import; any, if left out.")
@@ -138,9 +154,12 @@ def register(server: MCPServer[None], runtime: Runtime) -> None:
         they decide what is right.
         """
         await runtime.sandbox.check()
-        asked = Problem(
+        asked = _read_problem(
             problem=problem,
             tests=tests,
+            program=program,
+            module_name=module_name,
+            files=files,
             signature=signature,
             allowed_imports=allowed_imports,
             candidates=candidates,
@@ -194,6 +213,13 @@ def register(server: MCPServer[None], runtime: Runtime) -> None:
         elif wait_seconds > 0:
             await follow_saga(runtime.sagas, loop_id, wait_seconds, context)
         return view_loop(await get_loop(runtime, loop_id))
+
+
+def _read_problem(**fields: object) -> Problem:
+    try:
+        return Problem.model_validate(fields)
+    except ValidationError as error:
+        raise InvalidInputError(describe_validation("loop_start", error)) from error
 
 
 def _choose_provider(runtime: Runtime, context: ToolContext) -> Choice:
