@@ -9,6 +9,8 @@ from mcp_orchestrator.queue import TaskContext, TaskHandler
 from mcp_orchestrator.sandbox import ExecutionRequest, ExecutionResult, Limits, Sandbox
 
 _Result = TypeAdapter(ExecutionResult)
+#: Files may be large and need not be text; they are read by run://{id}/artifacts/{path}.
+_CONTENTS = {"artifacts": {"__all__": {"content"}}}
 
 
 def sandbox_handler(sandbox: Sandbox) -> TaskHandler:
@@ -28,6 +30,7 @@ def sandbox_handler(sandbox: Sandbox) -> TaskHandler:
             task_id=context.task_id,
         )
         result = await sandbox.run(request)
-        return cast("JsonValue", _Result.dump_python(result, mode="json"))
+        plain = _Result.dump_python(result, mode="json", exclude=_CONTENTS)
+        return cast("JsonValue", plain)
 
     return execute

@@ -12,10 +12,10 @@ from mcp_orchestrator.sandbox.guest import frames
 from mcp_orchestrator.sandbox.layers import GuestFacts
 
 _PACKAGE = "mcp_orchestrator.sandbox.guest"
-#: In the order in which they import one another; after the supervisor, what only tests need.
+#: In the order in which they import one another; after the supervisor, what few runs need.
 _MODULES = (
-    "frames", "json_text", "signals", "walls", "capture", "program", "supervisor",
-    "assertions", "report", "pytest_cases", "unittest_cases", "cases",
+    "frames", "json_text", "signals", "walls", "capture", "artifacts", "program", "supervisor",
+    "assertions", "report", "pytest_cases", "unittest_cases", "cases", "session",
 )  # fmt: skip
 
 

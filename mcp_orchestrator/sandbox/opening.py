@@ -25,6 +25,8 @@ async def open_sandbox(
     concurrency: int = 8,
     risk_policy: RiskPolicy | None = None,
     runs: RunStore | None = None,
+    sessions: int = 8,
+    session_idle_seconds: float = 600.0,
 ) -> Sandbox:
     """Open a sandbox and see that its walls stand; there is no unsandboxed fallback.
 
@@ -37,6 +39,8 @@ async def open_sandbox(
         concurrency: how many runs go on at the same time; more of them wait their turn.
         risk_policy: from which risk scores on a program is run strictly, or refused.
         runs: where every run is recorded; None records nothing.
+        sessions: how many sessions may be open at a time.
+        session_idle_seconds: after how long without a run a session is closed.
 
     Raises:
         SandboxUnavailableError: no isolation can be had, with each reason and remedy.
@@ -49,6 +53,8 @@ async def open_sandbox(
         warm=warm,
         concurrency=concurrency,
         runs=runs,
+        sessions=sessions,
+        session_idle_seconds=session_idle_seconds,
     )
     try:
         await sandbox.check()

@@ -27,6 +27,8 @@ class GuestOutcome(BaseModel):
         oom_kills: processes killed for memory, where the guest can see its control group.
         refused_forks: processes refused, likewise.
         peak_memory_bytes: the most memory of all processes together, likewise.
+        artifacts_omitted: files that were left out, by path, and why.
+        alive: True when a session goes on.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -43,6 +45,8 @@ class GuestOutcome(BaseModel):
     oom_kills: int | None = None
     refused_forks: int | None = None
     peak_memory_bytes: int | None = None
+    artifacts_omitted: tuple[tuple[str, str], ...] = ()
+    alive: bool = False
 
     def usage(self) -> Usage:
         """Return what the guest saw of its own control group."""

@@ -8,6 +8,8 @@ from mcp_orchestrator.sandbox.port import Backend, StartingWorker, Worker
 from mcp_orchestrator.sandbox.request import Limits
 
 _STALE_SECONDS = 600.0
+#: After so long without a run no worker waits any more.
+_IDLE_SECONDS = 300.0
 
 
 class WarmPool:
@@ -30,6 +32,7 @@ class WarmPool:
         self._clock = clock
         self._waiting: deque[tuple[float, StartingWorker]] = deque()
         self._open = True
+        self._used = clock.monotonic()
         self.hits = 0
         self.misses = 0
 
@@ -48,6 +51,7 @@ class WarmPool:
         Raises:
             SandboxUnavailableError: none could be started.
         """
+        self._used = self._clock.monotonic()
         worker = await self._take_warm() if self._fits(limits) else None
         if worker is None:
             self.misses += 1
@@ -58,6 +62,12 @@ class WarmPool:
             await worker.close()
             raise
         return worker
+
+    async def shrink(self) -> None:
+        """Let the waiting workers go when nothing has been run for a while."""
+        if self._clock.monotonic() - self._used > _IDLE_SECONDS:
+            while self._waiting:
+                await self._waiting.popleft()[1].close()
 
     async def _take_warm(self) -> Worker | None:
         while self._waiting:

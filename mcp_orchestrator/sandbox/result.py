@@ -5,6 +5,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
+from mcp_orchestrator.sandbox.artifacts import Artifact
 from mcp_orchestrator.sandbox.risk import RiskReport
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ class ExecutionResult:
         layers: the isolation that really held, as seen from inside and from the limits set.
         reason: why it ended, in words.
         risk: the static risk report.
+        artifacts: the files that it made or changed in its folder.
+        artifacts_omitted: files that were left out, by path, each with the reason.
     """
 
     run_id: str
@@ -58,6 +61,8 @@ class ExecutionResult:
     layers: tuple[str, ...]
     reason: str
     risk: RiskReport
+    artifacts: tuple[Artifact, ...] = ()
+    artifacts_omitted: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)

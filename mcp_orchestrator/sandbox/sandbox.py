@@ -1,58 +1,41 @@
 """The sandbox as the rest of the program knows it: requests in, results out."""
 
 import secrets
-import uuid
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import anyio
 
 from mcp_orchestrator.clock import Clock
-from mcp_orchestrator.errors import InvalidInputError
 from mcp_orchestrator.sandbox import layers, policy, testing
 from mcp_orchestrator.sandbox.conversation import OutputListener, Transcript, converse
-from mcp_orchestrator.sandbox.outcome import judge
+from mcp_orchestrator.sandbox.job import (
+    Job,
+    check_language,
+    guest_request,
+    new_run_id,
+    program_job,
+    refused,
+    result_of,
+)
 from mcp_orchestrator.sandbox.policy import Decision, RiskPolicy
 from mcp_orchestrator.sandbox.pool import WarmPool
-from mcp_orchestrator.sandbox.port import Backend, Usage, Worker
-from mcp_orchestrator.sandbox.recording import record_of
+from mcp_orchestrator.sandbox.port import Backend
+from mcp_orchestrator.sandbox.recording import files_of, record_of
 from mcp_orchestrator.sandbox.request import (
-    LANGUAGES,
     ExecutionRequest,
     Limits,
     TestRequest,
+    check_limits,
     check_request,
     check_test_request,
 )
-from mcp_orchestrator.sandbox.result import (
-    ExecutionResult,
-    RunStatus,
-    SandboxStatus,
-    TestReport,
-)
-from mcp_orchestrator.sandbox.risk import RiskReport, assess
+from mcp_orchestrator.sandbox.result import ExecutionResult, SandboxStatus, TestReport
+from mcp_orchestrator.sandbox.risk import assess
+from mcp_orchestrator.sandbox.sessions import Sessions, SessionView
 from mcp_orchestrator.store.runs import RunStore
 
-_ENVIRONMENT = {
-    "PATH": "/usr/local/bin:/usr/bin:/bin",
-    "HOME": "/box",
-    "TMPDIR": "/tmp",
-    "LANG": "C.UTF-8",
-    "PYTHONDONTWRITEBYTECODE": "1",
-    "MPLBACKEND": "Agg",
-    "MPLCONFIGDIR": "/tmp/matplotlib",
-}
-
-
-@dataclass(frozen=True)
-class _Job:
-    """One request on its way through the sandbox."""
-
-    run_id: str
-    request: ExecutionRequest
-    risk: RiskReport
-    main: str
-    tests: Mapping[str, str] | None = None
+#: How often idle sessions and idle workers are looked for, in seconds.
+_TENDING_SECONDS = 15.0
 
 
 class Sandbox:
@@ -65,6 +48,8 @@ class Sandbox:
         warm: how many workers wait for the default limits.
         concurrency: how many runs go on at the same time; more of them wait their turn.
         runs: where every run is recorded; None records nothing.
+        sessions: how many sessions may be open at a time.
+        session_idle_seconds: after how long without a run a session is closed.
     """
 
     def __init__(
@@ -76,6 +61,8 @@ class Sandbox:
         warm: int = 2,
         concurrency: int = 8,
         runs: RunStore | None = None,
+        sessions: int = 8,
+        session_idle_seconds: float = 600.0,
     ) -> None:
         self._backend = backend
         self._clock = clock
@@ -83,6 +70,9 @@ class Sandbox:
         self._runs = runs
         self._turns = anyio.Semaphore(concurrency)
         self._pool = WarmPool(backend, Limits(), warm, clock)
+        self._sessions = Sessions(
+            self._pool, clock, backend.name, most=sessions, idle_seconds=session_idle_seconds
+        )
 
     @property
     def backend_name(self) -> str:
@@ -95,7 +85,11 @@ class Sandbox:
         return self._pool
 
     async def run(
-        self, request: ExecutionRequest, *, listener: OutputListener | None = None
+        self,
+        request: ExecutionRequest,
+        *,
+        session_id: str | None = None,
+        listener: OutputListener | None = None,
     ) -> ExecutionResult:
         """Run one program.
 
@@ -103,16 +97,20 @@ class Sandbox:
 
         Args:
             request: what to run.
+            session_id: a session of the same owner, in which it runs.
             listener: is told of output while it comes.
 
         Raises:
+            NotFoundError: there is no such session, or it is somebody else's.
             InvalidInputError: the request cannot be run as it stands; nothing was started.
             LimitExceededError: code or files over their size; nothing was started.
             SandboxUnavailableError: no isolation can be had; nothing was run.
         """
         check_request(request)
         risk = assess(request.code, request.language)
-        job = _Job(_new_run_id(), request, risk, LANGUAGES[request.language])
+        if session_id is not None:
+            self._sessions.view(session_id, request.owner)
+        job = program_job(request, risk, session_id)
         result, _ = await self._carry_out(job, listener)
         return result
 
@@ -121,8 +119,8 @@ class Sandbox:
         check_test_request(request)
         execution = testing.as_execution(request)
         nonce = secrets.token_hex(16)
-        job = _Job(
-            _new_run_id(),
+        job = Job(
+            new_run_id(),
             execution,
             assess(request.code),
             testing.name_of_tests(request),
@@ -132,6 +130,38 @@ class Sandbox:
         if transcript is None:
             return testing.refused_report(result)
         return testing.read_report(bytes(transcript.report), nonce, result)
+
+    async def open_session(
+        self, limits: Limits | None = None, *, owner: str | None = None
+    ) -> SessionView:
+        """Open a sandbox that keeps variables and files between the runs of one owner.
+
+        Args:
+            limits: what all runs together may use; wall time and output count for each run.
+            owner: who alone can use it.
+
+        Raises:
+            LimitExceededError: there are as many as there may be.
+            SandboxUnavailableError: no isolation can be had.
+        """
+        chosen = limits or Limits()
+        check_limits(chosen)
+        return await self._sessions.open(chosen, owner)
+
+    def session(self, session_id: str, *, owner: str | None = None) -> SessionView:
+        """Return an open session of this owner; raises NotFoundError."""
+        return self._sessions.view(session_id, owner)
+
+    async def close_session(self, session_id: str, *, owner: str | None = None) -> None:
+        """Kill a session with everything in it; raises NotFoundError."""
+        await self._sessions.close(session_id, owner)
+
+    async def tend(self) -> None:
+        """Close idle sessions and let idle workers go, until cancelled."""
+        while True:
+            await self._clock.sleep(_TENDING_SECONDS)
+            await self._sessions.close_idle()
+            await self._pool.shrink()
 
     async def check(self) -> SandboxStatus:
         """Start a worker and say what its walls are.
@@ -153,43 +183,47 @@ class Sandbox:
 
     async def close(self) -> None:
         """Kill everything and leave nothing behind."""
+        await self._sessions.close_all()
         await self._pool.close()
         await self._backend.close()
 
     async def _carry_out(
-        self, job: _Job, listener: OutputListener | None
+        self, job: Job, listener: OutputListener | None
     ) -> tuple[ExecutionResult, Transcript | None]:
         request = job.request
         decision = self._risk_policy.decide(job.risk, allow_risky=request.allow_risky)
         started = self._clock.now()
         transcript: Transcript | None = None
         if decision is Decision.REFUSE:
-            result = _refused(job.run_id, job.risk, policy.refusal(job.risk, self._risk_policy))
+            result = refused(job, policy.refusal(job.risk, self._risk_policy))
         else:
             if decision is Decision.RUN_STRICTLY:
                 request = replace(request, limits=policy.tightened(request.limits))
                 job = replace(job, request=request)
             async with self._turns:
-                result, transcript = await self._run_on_worker(job, listener)
+                if job.session_id is None:
+                    result, transcript = await self._run_on_worker(job, listener)
+                else:
+                    result, transcript = await self._sessions.run(job, job.session_id, listener)
         if self._runs is not None:
-            kind = "program" if job.tests is None else "tests"
-            row = record_of(job.request, result, kind, started, self._clock.now())
-            await self._runs.add(row)
+            row = record_of(job, result, started, self._clock.now())
+            await self._runs.add(row, files_of(result, transcript))
         return result, transcript
 
     async def _run_on_worker(
-        self, job: _Job, listener: OutputListener | None
+        self, job: Job, listener: OutputListener | None
     ) -> tuple[ExecutionResult, Transcript]:
         limits = job.request.limits
         began = self._clock.monotonic()
         worker = await self._pool.take(limits)
         try:
-            _check_language(job.request, worker)
+            check_language(job.request, worker)
             transcript = await converse(
                 worker,
-                _guest_request(job, worker.resource_limits(limits)),
+                guest_request(job, worker.resource_limits(limits)),
                 wall_seconds=limits.wall_seconds,
                 output_bytes=limits.output_bytes,
+                whole_bytes=job.whole_bytes,
                 clock=self._clock,
                 listener=listener,
             )
@@ -201,91 +235,7 @@ class Sandbox:
                 await worker.close()
                 self._pool.refill()
         duration = self._clock.monotonic() - began
-        return self._result(job, worker, transcript, usage, duration), transcript
-
-    def _result(
-        self,
-        job: _Job,
-        worker: Worker,
-        transcript: Transcript,
-        usage: Usage,
-        duration: float,
-    ) -> ExecutionResult:
-        stdout, stdout_truncated = transcript.output(errors=False)
-        stderr, stderr_truncated = transcript.output(errors=True)
-        outcome = transcript.outcome
-        limits = job.request.limits
-        ending = judge(outcome, usage, limits, stderr, overdue=transcript.overdue)
-        peak = usage.peak_memory_bytes
-        if peak is None and outcome is not None:
-            peak = outcome.largest_process_bytes
-        return ExecutionResult(
-            run_id=job.run_id,
-            status=ending.status,
-            exit_code=outcome.exit_code if outcome is not None else None,
-            stdout=stdout,
-            stderr=stderr,
-            stdout_truncated=stdout_truncated,
-            stderr_truncated=stderr_truncated,
-            duration_seconds=duration,
-            cpu_seconds=outcome.cpu_seconds if outcome is not None else None,
-            peak_memory_bytes=peak,
-            backend=self._backend.name,
-            layers=layers.held(worker.facts, worker.limits_held),
-            reason=ending.reason,
-            risk=job.risk,
+        result = result_of(
+            job, worker, transcript, usage, duration=duration, backend=self._backend.name
         )
-
-
-def _new_run_id() -> str:
-    return f"run-{uuid.uuid4().hex}"
-
-
-def _check_language(request: ExecutionRequest, worker: Worker) -> None:
-    known = ("python", *worker.facts.languages)
-    if request.language not in known:
-        raise InvalidInputError(
-            f"This sandbox has no {request.language}.", remedy=f"It has: {', '.join(known)}."
-        )
-
-
-def _guest_request(job: _Job, resource_limits: dict[str, int]) -> dict[str, object]:
-    request = job.request
-    contents: dict[str, str | bytes] = {**request.files, job.main: request.code}
-    message: dict[str, object] = {
-        "language": request.language,
-        "main": job.main,
-        "stdin": _as_bytes(request.stdin),
-        "arguments": list(request.arguments),
-        "environment": {**_ENVIRONMENT, **request.environment},
-        "files": {name: _as_bytes(content) for name, content in contents.items()},
-        "wall_seconds": request.limits.wall_seconds,
-        "output_bytes": request.limits.output_bytes,
-        "resource_limits": resource_limits,
-    }
-    if job.tests is not None:
-        message["tests"] = dict(job.tests)
-    return message
-
-
-def _as_bytes(content: str | bytes) -> bytes:
-    return content.encode("utf-8", "surrogatepass") if isinstance(content, str) else content
-
-
-def _refused(run_id: str, risk: RiskReport, reason: str) -> ExecutionResult:
-    return ExecutionResult(
-        run_id=run_id,
-        status=RunStatus.REFUSED,
-        exit_code=None,
-        stdout="",
-        stderr="",
-        stdout_truncated=False,
-        stderr_truncated=False,
-        duration_seconds=0.0,
-        cpu_seconds=None,
-        peak_memory_bytes=None,
-        backend="none",
-        layers=(),
-        reason=reason,
-        risk=risk,
-    )
+        return result, transcript

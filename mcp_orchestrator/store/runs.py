@@ -1,15 +1,25 @@
 """The sandbox's runs: written once, read by id, by saga or by owner."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import RowMapping, insert, select
+from sqlalchemy import RowMapping, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mcp_orchestrator.errors import NotFoundError
 from mcp_orchestrator.store.commits import GroupCommitter
 from mcp_orchestrator.store.engine import Database
+from mcp_orchestrator.store.run_chain import RunTampering, append_run, verify_runs
+from mcp_orchestrator.store.run_files import (
+    RunFile,
+    RunFileKind,
+    forget_files,
+    read_file,
+    write_files,
+)
 from mcp_orchestrator.store.schema.runs import sandbox_runs
 
 
@@ -40,6 +50,8 @@ class RunRecord:
         task_id: the queue task on whose behalf.
         started_at: when it was asked.
         finished_at: when it had ended.
+        session_id: the session it ran in.
+        artifacts: path, size and SHA-256 of each file it made.
     """
 
     run_id: str
@@ -65,6 +77,8 @@ class RunRecord:
     task_id: str | None
     started_at: datetime
     finished_at: datetime
+    session_id: str | None = None
+    artifacts: list[dict[str, object]] = field(default_factory=list[dict[str, object]])
 
 
 class RunStore:
@@ -78,9 +92,10 @@ class RunStore:
     def __init__(self, database: Database, committer: GroupCommitter) -> None:
         self._database = database
         self._committer = committer
+        self._chain_id = uuid.uuid4().hex
 
-    async def add(self, record: RunRecord) -> None:
-        """Write a run; returns once it is durable.
+    async def add(self, record: RunRecord, files: Sequence[RunFile] = ()) -> None:
+        """Write a run with its files; returns once it is durable.
 
         Raises:
             BackendUnavailableError: the database refused.
@@ -88,7 +103,8 @@ class RunStore:
         values = asdict(record)
 
         async def unit(connection: AsyncConnection) -> None:
-            await connection.execute(insert(sandbox_runs).values(values))
+            await append_run(connection, self._chain_id, values)
+            await write_files(connection, record.run_id, files, record.finished_at)
 
         await self._committer.submit(unit)
 
@@ -107,6 +123,34 @@ class RunStore:
             raise NotFoundError(f"There is no run {run_id!r}.", remedy="See the id you were given.")
         return _record(row)
 
+    async def file(self, run_id: str, kind: RunFileKind, path: str) -> RunFile:
+        """Return a file that a run left behind.
+
+        Raises:
+            NotFoundError: there is none, or it has been deleted since.
+        """
+        async with self._database.read() as connection:
+            found = await read_file(connection, run_id, kind, path)
+        if found is None:
+            raise NotFoundError(
+                f"Run {run_id!r} has no file {path!r}.",
+                remedy="Its row says which files there were; they are kept for some days only.",
+            )
+        return found
+
+    async def forget_files(self, before: datetime) -> None:
+        """Delete the files of older runs."""
+
+        async def unit(connection: AsyncConnection) -> None:
+            await forget_files(connection, before)
+
+        await self._committer.submit(unit)
+
+    async def verify(self) -> list[RunTampering]:
+        """Recompute the hash chains; returns what is wrong."""
+        async with self._database.read() as connection:
+            return await verify_runs(connection)
+
     async def of_saga(self, saga_id: str) -> list[RunRecord]:
         """Return the runs of a saga, oldest first."""
         query = (
@@ -120,4 +164,6 @@ class RunStore:
 
 
 def _record(row: RowMapping) -> RunRecord:
-    return RunRecord(**{field.name: row[field.name] for field in fields(RunRecord)})
+    values: dict[str, Any] = {each.name: row[each.name] for each in fields(RunRecord)}
+    values["artifacts"] = values["artifacts"] or []  # runs from before there were any
+    return RunRecord(**values)

@@ -1,6 +1,7 @@
 """Every run is a row before its caller sees the result, and the row stays as it is."""
 
 from collections.abc import AsyncIterator
+from datetime import timedelta
 
 import pytest
 from sqlalchemy import text
@@ -99,3 +100,85 @@ async def test_the_database_itself_refuses_changes(
     with pytest.raises(DBAPIError):
         async with database.write() as connection:
             await connection.execute(text(statement))
+
+
+async def test_files_and_whole_outputs_are_kept_and_forgotten(
+    recording: Sandbox, runs: RunStore
+) -> None:
+    code = "open('a.txt', 'w').write('made')\nfor n in range(30000): print(f'{n:06}')"
+    result = await recording.run(ExecutionRequest(code))
+    assert result.stdout_truncated
+    whole = (await runs.file(result.run_id, "output", "stdout")).content
+    assert whole == b"".join(b"%06d\n" % n for n in range(30000))
+    assert (await runs.file(result.run_id, "artifact", "a.txt")).content == b"made"
+    record = await runs.get(result.run_id)
+    assert [each["path"] for each in record.artifacts] == ["a.txt"]
+    with pytest.raises(NotFoundError):
+        await runs.file(result.run_id, "artifact", "b.txt")
+    await runs.forget_files(record.finished_at + timedelta(seconds=1))
+    with pytest.raises(NotFoundError, match="some days"):
+        await runs.file(result.run_id, "artifact", "a.txt")
+    assert (await runs.get(result.run_id)).artifacts == record.artifacts
+
+
+async def test_an_endless_output_is_kept_up_to_a_limit(recording: Sandbox, runs: RunStore) -> None:
+    code = "for n in range(1000000): print(f'{n:09}')"
+    result = await recording.run(ExecutionRequest(code))
+    whole = (await runs.file(result.run_id, "output", "stdout")).content
+    assert len(whole) < 5 << 20
+    assert whole.startswith(b"000000000\n")
+    assert whole.endswith(b"000999999\n")
+    assert b"bytes left out" in whole
+
+
+async def _tamper(database: Database, statement: str) -> None:
+    """Do what the triggers forbid, as one who owns the database can."""
+    async with database.write() as connection:
+        if database.engine.dialect.name == "sqlite":
+            for event in ("update", "delete"):
+                await connection.execute(text(f"DROP TRIGGER IF EXISTS sandbox_runs_no_{event}"))
+        else:
+            await connection.execute(text("ALTER TABLE sandbox_runs DISABLE TRIGGER ALL"))
+        await connection.execute(text(statement))
+
+
+@pytest.mark.parametrize(
+    ("statement", "found"),
+    [
+        ("UPDATE sandbox_runs SET status = 'killed' WHERE sequence = 2", "altered"),
+        ("UPDATE sandbox_runs SET stdout = stderr WHERE sequence = 1", "altered"),
+        ("DELETE FROM sandbox_runs WHERE sequence = 2", "removed"),
+        ("DELETE FROM sandbox_runs WHERE sequence = 4", "cut off"),
+        ("DELETE FROM sandbox_run_chains", "head of the chain was removed"),
+        ("UPDATE sandbox_run_chains SET sequence = 3", "added at the end"),
+    ],
+)
+async def test_tampering_shows(
+    recording: Sandbox, runs: RunStore, database: Database, statement: str, found: str
+) -> None:
+    for number in range(4):
+        await recording.run(ExecutionRequest(f"print({number})", owner="ann"))
+    assert await runs.verify() == []
+    await _tamper(database, statement)
+    wrong = await runs.verify()
+    assert len(wrong) >= 1
+    assert found in wrong[0].what
+
+
+async def test_every_writer_has_its_own_chain(
+    recording: Sandbox, runs: RunStore, database: Database
+) -> None:
+    await recording.run(ExecutionRequest("1"))
+    async with GroupCommitter(database) as committer:
+        other = RunStore(database, committer)
+        sandbox = await open_sandbox("bubblewrap", clock=SystemClock(), runs=other)
+        await sandbox.run(ExecutionRequest("2"))
+        await recording.run(ExecutionRequest("3"))
+        await sandbox.close()
+    assert await runs.verify() == []
+
+
+async def test_a_runs_session_is_recorded(recording: Sandbox, runs: RunStore) -> None:
+    session = (await recording.open_session(owner="ann")).session_id
+    result = await recording.run(ExecutionRequest("1", owner="ann"), session_id=session)
+    assert (await runs.get(result.run_id)).session_id == session

@@ -47,7 +47,7 @@ def install(modules: "list[tuple[str, CodeType]]") -> None:
 
 
 def main() -> None:
-    """Install what every run needs; what only tests need comes when there are tests."""
+    """Install what every run needs; what few runs need comes when it is needed."""
     modules = receive_modules()
     names = [name.rpartition(".")[2] for name, _ in modules]
     needed = names.index("supervisor") + 1

@@ -5,13 +5,14 @@ class Capture:
     """One output of a program; the head goes to the host at once, the tail at the end.
 
     Args:
-        most: how many bytes are kept; half for the head, half for the tail.
+        head: how many bytes from the beginning are sent on.
+        tail: how many of the last bytes after those are kept.
     """
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, head: int, tail: int) -> None:
         self.total = 0
-        self._head_left = most - most // 2
-        self._tail_size = most // 2
+        self._head_left = head
+        self._tail_size = tail
         self._tail = bytearray()
 
     def feed(self, data: bytes) -> bytes:

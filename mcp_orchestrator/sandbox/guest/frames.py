@@ -19,6 +19,7 @@ STDERR = b"e"  # guest to host: a piece of the head of stderr
 STDOUT_TAIL = b"O"  # guest to host: the tail of stdout
 STDERR_TAIL = b"E"  # guest to host: the tail of stderr
 REPORT = b"T"  # guest to host: lines of the test report
+ARTIFACT = b"A"  # guest to host: a piece of a file: length of its path, path, content
 FINAL = b"F"  # guest to host: how the program ended, as JSON
 
 

@@ -17,6 +17,7 @@ import sys
 import time
 
 from mcp_orchestrator.sandbox.guest import frames, program, signals, walls
+from mcp_orchestrator.sandbox.guest.artifacts import ArtifactCollector
 from mcp_orchestrator.sandbox.guest.capture import Capture
 from mcp_orchestrator.sandbox.guest.json_text import dumps
 
@@ -30,13 +31,15 @@ _PIECE = 65536
 _LONGEST_REPORT = 4 * 1024 * 1024
 
 
-def _send(kind: bytes, payload: bytes) -> None:
+def send(kind: bytes, payload: bytes) -> None:
+    """Send a frame to the host."""
     data = memoryview(frames.pack(kind, payload))
     while data:
         data = data[os.write(_TO_HOST, data) :]
 
 
-def _receive() -> dict[str, Any]:
+def receive() -> dict[str, Any]:
+    """Wait for the next request; end when the host has gone."""
     reader = frames.FrameReader()
     while True:
         data = os.read(_FROM_HOST, _PIECE)
@@ -47,25 +50,30 @@ def _receive() -> dict[str, Any]:
                 return marshal.loads(payload)
 
 
-def serve(install_test_modules: Callable[[], None]) -> NoReturn:
+def serve(install_more: Callable[[], None]) -> NoReturn:
     """Say what the walls look like, run one request, and end with the sandbox.
 
     Args:
-        install_test_modules: makes the test runner importable.
+        install_more: makes the test runner and the sessions importable.
     """
     walls.protect_supervisor()
     os.chdir("/box")
     sys.dont_write_bytecode = True
-    _send(frames.HELLO, dumps(walls.observe()).encode())
+    send(frames.HELLO, dumps(walls.observe()).encode())
     gc.freeze()  # the fork then shares these pages instead of copying them
-    request = _receive()
-    _write_files(request["files"])
+    request = receive()
+    if "session" in request:
+        install_more()
+        from mcp_orchestrator.sandbox.guest import session  # noqa: PLC0415 — only now is it there
+
+        session.serve(request)
+    write_files(request["files"])
     started = time.monotonic()
     run = Run(request)
     if run.start() == 0:
         if "tests" not in request:
             program.end(program.run, request)
-        install_test_modules()
+        install_more()
         from mcp_orchestrator.sandbox.guest import cases  # noqa: PLC0415 — only now is it there
 
         program.end(cases.run, request)
@@ -73,7 +81,8 @@ def serve(install_test_modules: Callable[[], None]) -> NoReturn:
     run.finish(started)
 
 
-def _write_files(files: dict[str, bytes]) -> None:
+def write_files(files: dict[str, bytes]) -> None:
+    """Put files into the working folder."""
     for name, content in files.items():
         folder = os.path.dirname(name)
         if folder:
@@ -95,8 +104,12 @@ class Run:
 
     def __init__(self, request: dict[str, Any]) -> None:
         self._request = request
-        most: int = request["output_bytes"]
-        self._captures = {frames.STDOUT: Capture(most), frames.STDERR: Capture(most)}
+        sizes: tuple[int, int] = (request["whole_bytes"], request["output_bytes"] // 2)
+        self._captures = {frames.STDOUT: Capture(*sizes), frames.STDERR: Capture(*sizes)}
+        self._artifacts: ArtifactCollector | None = None
+        if "artifacts" in request:
+            self._artifacts = ArtifactCollector(request["artifacts"])
+            self._artifacts.know(list(request["files"]))
         self._reported = 0
         self._process_id = 0
         self._status: int | None = None
@@ -146,11 +159,19 @@ class Run:
         for descriptor in self._pipes:
             while self._pass_on(descriptor, once=False):
                 pass
-        stdout, stderr = self._captures[frames.STDOUT], self._captures[frames.STDERR]
-        _send(frames.STDOUT_TAIL, stdout.tail())
-        _send(frames.STDERR_TAIL, stderr.tail())
-        _send(frames.FINAL, dumps(self._outcome(duration)).encode())
+        self._tell(self._outcome(duration))
         os._exit(0)
+
+    def _tell(self, outcome: dict[str, object]) -> None:
+        """Send the tails, the artifacts and the outcome."""
+        for kind, source in (
+            (frames.STDOUT_TAIL, frames.STDOUT),
+            (frames.STDERR_TAIL, frames.STDERR),
+        ):
+            send(kind, self._captures[source].tail())
+        if self._artifacts is not None:
+            outcome["artifacts_omitted"] = self._artifacts.collect(_send_artifact)
+        send(frames.FINAL, dumps(outcome).encode())
 
     def _outcome(self, duration: float) -> dict[str, object]:
         used = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -191,12 +212,17 @@ class Run:
         if kind == frames.REPORT:
             self._reported += len(data)
             if self._reported <= _LONGEST_REPORT:
-                _send(kind, data)
+                send(kind, data)
             return True
         head = self._captures[kind].feed(data)
         if head:
-            _send(kind, head)
+            send(kind, head)
         return True
+
+
+def _send_artifact(path: str, piece: bytes) -> None:
+    name = path.encode()
+    send(frames.ARTIFACT, len(name).to_bytes(2, "big") + name + piece)
 
 
 def _kill_all() -> None:
