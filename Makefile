@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint types imports check docs lock clean install
+.PHONY: demo test lint types imports check docs lock clean install bench-saga bench-queue
 
 install: $(VENV)/.installed
 
@@ -43,3 +43,26 @@ clean:
 
 docs: install
 	$(BIN)/python scripts/reference.py
+
+# Sagas side by side with DBOS, which comes from PyPI into a venv of its own. Needs the network once.
+bench-saga: install .cache/bench-saga/.installed
+	$(BIN)/python -m benchmarks.saga.bench --dbos-python .cache/bench-saga/bin/python $(BENCH_ARGS)
+
+.cache/bench-saga/.installed: benchmarks/saga/requirements.txt
+	$(PYTHON) -m venv .cache/bench-saga
+	.cache/bench-saga/bin/pip install --quiet --disable-pip-version-check -r $<
+	touch $@
+
+# Needs the network once, and redis-server. Each contestant has an environment of its own.
+BENCH := .cache/bench-queue
+PEERS := arq==0.28.* taskiq-redis==1.2.* saq[redis]==0.26.* streaq==7.2.* pydocket==0.27.*
+bench-queue: install $(BENCH)/.installed
+	$(BIN)/python -m benchmarks.queue
+
+$(BENCH)/.installed:
+	for peer in $(PEERS); do \
+	  name=$$(echo "$$peer" | sed 's/^py//; s/-redis//; s/[=[].*//'); \
+	  $(PYTHON) -m venv $(BENCH)/$$name && \
+	  $(BENCH)/$$name/bin/pip install --quiet --disable-pip-version-check "$$peer" hiredis typing_extensions || exit 1; \
+	done
+	touch $@

@@ -7,6 +7,7 @@ from mcp_orchestrator.clock import Clock
 from mcp_orchestrator.errors import InvalidInputError
 from mcp_orchestrator.queue.config import TaskQueueConfig
 from mcp_orchestrator.queue.encoding import encode_json, new_task_id
+from mcp_orchestrator.queue.port import NewEntry
 from mcp_orchestrator.queue.task import NewTask, Task, TaskPriority, TaskStatus
 
 _LONGEST_NAME = 200
@@ -15,7 +16,7 @@ _LONGEST_KEY = 500
 _LONGEST_WAIT = 10 * 366 * 86_400.0
 
 
-def admit(new: NewTask, config: TaskQueueConfig, clock: Clock) -> Task:
+def admit(new: NewTask, config: TaskQueueConfig, clock: Clock) -> NewEntry:
     """Return the task that a request becomes, with the queue's defaults filled in.
 
     Raises:
@@ -27,7 +28,7 @@ def admit(new: NewTask, config: TaskQueueConfig, clock: Clock) -> Task:
         _check_text(new.idempotency_key, "idempotency key", _LONGEST_KEY)
     if new.owner is not None:
         _check_text(new.owner, "owner", _LONGEST_KEY)
-    encode_json(new.payload, what="payload", limit=config.max_payload_bytes)
+    payload = encode_json(new.payload, what="payload", limit=config.max_payload_bytes)
     _check_number(new.delay, "delay", least=0)
     timeout = config.task_timeout if new.timeout is None else new.timeout
     if timeout is not None:
@@ -35,7 +36,7 @@ def admit(new: NewTask, config: TaskQueueConfig, clock: Clock) -> Task:
     retries = config.max_retries if new.max_retries is None else new.max_retries
     _check_number(retries, "max_retries", least=0)
     now = clock.now()
-    return Task(
+    task = Task(
         task_id=new_task_id(),
         task_type=new.task_type,
         payload=new.payload,
@@ -50,6 +51,7 @@ def admit(new: NewTask, config: TaskQueueConfig, clock: Clock) -> Task:
         available_at=now + timedelta(seconds=new.delay) if new.delay > 0 else now,
         preemptible=new.preemptible,
     )
+    return NewEntry(task, payload)
 
 
 def _priority(value: int) -> TaskPriority:

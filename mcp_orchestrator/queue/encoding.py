@@ -1,7 +1,7 @@
 """Tasks as text and numbers: JSON with a size bound, moments as microseconds, ids and keys."""
 
 import json
-import uuid
+import os
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
@@ -18,7 +18,7 @@ _MICROSECOND = timedelta(microseconds=1)
 
 def new_task_id() -> str:
     """Return an id that nobody else will ever draw."""
-    return f"task_{uuid.uuid4().hex}"
+    return f"task_{os.urandom(16).hex()}"
 
 
 def to_micros(moment: datetime) -> int:

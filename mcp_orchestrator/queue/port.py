@@ -16,6 +16,14 @@ from mcp_orchestrator.queue.task import Task, TaskEvent, TaskPriority, TaskProgr
 
 
 @dataclass(frozen=True, slots=True)
+class NewEntry:
+    """A task to store, and its payload as the JSON text that was checked."""
+
+    task: Task
+    payload: str
+
+
+@dataclass(frozen=True, slots=True)
 class TakeRequest:
     """A worker's wish for work.
 
@@ -186,7 +194,7 @@ class QueueBackend(Protocol):
         """Return the back end's name and version."""
         ...
 
-    async def add(self, tasks: Sequence[Task]) -> list[Task]:
+    async def add(self, entries: Sequence[NewEntry]) -> list[Task]:
         """Store tasks; for a known idempotency key return the task that has it."""
         ...
 

@@ -9,7 +9,7 @@ import anyio
 from pydantic import JsonValue
 
 from mcp_orchestrator.clock import Clock, SystemClock
-from mcp_orchestrator.errors import StaleLeaseError
+from mcp_orchestrator.errors import BackendUnavailableError
 from mcp_orchestrator.queue import failure
 from mcp_orchestrator.queue.admission import admit
 from mcp_orchestrator.queue.backends import choose_backend
@@ -148,9 +148,9 @@ class TaskQueue:
         return (await self.add_tasks([new]))[0]
 
     async def add_tasks(self, new: Sequence[NewTask]) -> list[Task]:
-        """Add many tasks at once, all or none; see ``add_task``."""
-        tasks = [admit(one, self.config, self._clock) for one in new]
-        return await self._backend.add(tasks) if tasks else []
+        """Add many tasks at once, all or none (on Redis: of each 1,000); see ``add_task``."""
+        entries = [admit(one, self.config, self._clock) for one in new]
+        return await self._backend.add(entries) if entries else []
 
     async def take(
         self,
@@ -371,7 +371,9 @@ class TaskQueue:
     async def _settle(self, settlement: Settlement) -> None:
         try:
             await self._backend.settle(settlement)
-        except StaleLeaseError:
+        except BackendUnavailableError:
+            raise  # the holder may say it again
+        except BaseException:
             self.leases.release(settlement.lease)
             raise
         self.leases.release(settlement.lease)

@@ -1,9 +1,11 @@
 """The worker: takes tasks while it has room, runs their handlers, records how each ended."""
 
+import asyncio
 import logging
 import os
 import socket
 import uuid
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -40,6 +42,7 @@ class _Run:
     scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
     lost: bool = False
     preempted: bool = False
+    cancelled: bool = False
 
     @property
     def can_be_preempted(self) -> bool:
@@ -47,6 +50,7 @@ class _Run:
         return task.preemptible and task.priority < TaskPriority.CRITICAL and not self.preempted
 
     def stop_for_cancel(self) -> None:
+        self.cancelled = True
         self.scope.cancel()
 
     def preempt(self) -> None:
@@ -95,7 +99,12 @@ class Worker:
         self._clock: Clock = clock or SystemClock()
         self._started_at = self._clock.now()
         self._runs: dict[str, _Run] = {}
+        self._handling = 0
+        self._ready: deque[_Run] = deque()
+        self._idle: deque[asyncio.Future[None]] = deque()
+        self._slots = 0
         self._run_ended = anyio.Event()
+        self._watched = False
         self._taking = anyio.CancelScope()
         self._grace = anyio.CancelScope()
         self._stopping = False
@@ -153,6 +162,8 @@ class Worker:
                         await self._take_and_start(group)
                     await self._await_runs()
                     group.cancel_scope.cancel()
+                for run in self._ready:  # no slot has come to these any more
+                    await self._hand_back(run)
             finally:
                 self._queue.leases.unregister(self.worker_id)
                 self._finished.set()
@@ -161,7 +172,7 @@ class Worker:
         with anyio.move_on_after(self._grace_seconds) as bound:
             with self._grace:
                 while self._runs:
-                    await self._run_ended.wait()
+                    await self._next_end()
             bound.cancel()
 
     async def _watch_cancels(self) -> None:
@@ -173,7 +184,7 @@ class Worker:
 
     async def _take_and_start(self, group: TaskGroup) -> None:
         while True:
-            room = self._concurrency - len(self._runs)
+            room = self._room()
             try:
                 if room <= 0:
                     await self._make_room(group)
@@ -190,12 +201,11 @@ class Worker:
 
     async def _make_room(self, group: TaskGroup) -> None:
         """Wait for a run to end; for a CRITICAL task, end a preemptible one."""
-        ended = self._run_ended
         if not any(run.can_be_preempted for run in self._runs.values()):
-            await ended.wait()
+            await self._next_end()
             return
         with anyio.move_on_after(_PREEMPTION_LOOK):
-            await ended.wait()
+            await self._next_end()
             return
         urgent = await self._queue.take(
             self.worker_id,
@@ -214,7 +224,23 @@ class Worker:
     async def _preempt(self, run: _Run) -> None:
         run.preempt()
         while self._runs.get(run.delivery.task.task_id) is run:
-            await self._run_ended.wait()
+            await self._next_end()
+
+    def _room(self) -> int:
+        """Return how many may be taken: those whose outcomes are being recorded leave room."""
+        busy = self._handling + len(self._ready)
+        return min(self._concurrency - busy, 2 * self._concurrency - len(self._runs))
+
+    async def _next_end(self) -> None:
+        """Wait until a handler or a run ends."""
+        self._watched = True
+        await self._run_ended.wait()
+
+    def _announce_end(self) -> None:
+        if self._watched:
+            self._watched = False
+            self._run_ended.set()
+            self._run_ended = anyio.Event()
 
     def _start(self, delivery: Delivery, group: TaskGroup) -> None:
         run = _Run(delivery)
@@ -222,7 +248,26 @@ class Worker:
         self._queue.leases.hold(
             delivery.lease, on_lost=run.stop_for_loss, on_cancel=run.stop_for_cancel
         )
-        group.start_soon(self._see_through, run)
+        self._ready.append(run)
+        if self._idle:
+            self._idle.popleft().set_result(None)
+        elif self._slots < len(self._runs):
+            self._slots += 1
+            group.start_soon(self._fill_slot)
+
+    async def _fill_slot(self) -> None:
+        """See runs through, one after the other; a slot costs less than a task for each run."""
+        while True:
+            while self._ready:
+                await self._see_through(self._ready.popleft())
+            idle: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._idle.append(idle)
+            try:
+                await idle
+            except anyio.get_cancelled_exc_class():
+                if idle in self._idle:
+                    self._idle.remove(idle)
+                raise
 
     async def _see_through(self, run: _Run) -> None:
         """Run one delivery to its end, and record the end whatever it is."""
@@ -236,8 +281,7 @@ class Worker:
             self._queue.leases.release(run.delivery.lease)
             if self._runs.get(run.delivery.task.task_id) is run:
                 del self._runs[run.delivery.task.task_id]
-            self._run_ended.set()
-            self._run_ended = anyio.Event()
+            self._announce_end()
 
     async def _run_handler(self, run: _Run) -> None:
         task, message_id = run.delivery.task, run.delivery.lease.message_id
@@ -250,26 +294,30 @@ class Worker:
         )
         result: JsonValue = None
         error: Exception | None = None
-        with run.scope, anyio.move_on_after(task.timeout) as bound:
-            try:
-                result = await self._handlers[task.task_type](task.payload, context)
-            except Exception as raised:  # whatever a handler raises is the task's failure
-                error = raised
+        self._handling += 1
+        try:
+            with run.scope as scope:
+                if task.timeout is not None:
+                    scope.deadline = anyio.current_time() + task.timeout
+                try:
+                    result = await self._handlers[task.task_type](task.payload, context)
+                except Exception as raised:  # whatever a handler raises is the task's failure
+                    error = raised
+        finally:
+            self._handling -= 1
+            self._announce_end()
         if run.lost:
             _log.warning("Task %s was taken over; its outcome here is dropped.", task.task_id)
-        elif run.scope.cancelled_caught and run.preempted:
+        elif not scope.cancelled_caught:
+            await (self._complete(run, result) if error is None else self._fail(run, error))
+        elif run.preempted:
             await self._record(
-                run,
-                lambda: self._queue.hand_back(message_id, task, kind=EventKind.PREEMPTED),
+                run, lambda: self._queue.hand_back(message_id, task, kind=EventKind.PREEMPTED)
             )
-        elif run.scope.cancelled_caught:
+        elif run.cancelled:
             await self._record(run, lambda: self._queue.end_cancelled(message_id, task))
-        elif bound.cancelled_caught:
-            await self._fail(run, TimeoutError(f"no result within {task.timeout:g} seconds"))
-        elif error is not None:
-            await self._fail(run, error)
         else:
-            await self._complete(run, result)
+            await self._fail(run, TimeoutError(f"no result within {task.timeout:g} seconds"))
 
     async def _complete(self, run: _Run, result: JsonValue) -> None:
         message_id = run.delivery.lease.message_id

@@ -16,6 +16,7 @@ from mcp_orchestrator.queue.config import TaskQueueConfig
 from mcp_orchestrator.queue.encoding import encode_event, encode_progress, to_micros
 from mcp_orchestrator.queue.lease import Delivery, Lease
 from mcp_orchestrator.queue.port import (
+    NewEntry,
     QueueStats,
     Settlement,
     TakeRequest,
@@ -37,7 +38,7 @@ from mcp_orchestrator.queue.redis_streams.renewing import RedisRenewer
 from mcp_orchestrator.queue.task import Task, TaskEvent, TaskProgress, TaskStatus
 
 #: Tasks in one call of ``add.lua``, which keeps Redis busy for some 10 µs each.
-_LARGEST_ADD = 5000
+_LARGEST_ADD = 1000
 #: One blocking read, in seconds; shorter than the socket's time-out.
 _LONGEST_READ = 5.0
 #: Redis takes shorter time-outs for "no wait", or for ever.
@@ -68,7 +69,9 @@ class RedisBackend:
         self._completing = Coalescer[Settlement, StaleLeaseError | None](
             self._complete_group, largest_group=config.batch_size
         )
-        self._adding = Coalescer[Sequence[Task], list[Task]](self._add_group, largest_group=100)
+        self._adding = Coalescer[NewEntry, Task](
+            self._add_group, largest_group=config.batch_size, lone_first=True
+        )
 
     async def open(self) -> None:
         """Find out whether Redis answers."""
@@ -86,13 +89,13 @@ class RedisBackend:
             return f"Valkey {info['valkey_version']}"
         return f"Redis {info.get('redis_version', '(unknown version)')}"
 
-    async def add(self, tasks: Sequence[Task]) -> list[Task]:
-        """Store tasks; all or none of each 5,000."""
-        if self._config.max_length is None and len(tasks) == 1:
-            return await self._adding.submit(tasks)
+    async def add(self, entries: Sequence[NewEntry]) -> list[Task]:
+        """Store tasks; all or none of each 1,000."""
+        if self._config.max_length is None and len(entries) == 1:
+            return [await self._adding.submit(entries[0])]
         added: list[Task] = []
-        for start in range(0, len(tasks), _LARGEST_ADD):
-            added += (await self._add_group([tasks[start : start + _LARGEST_ADD]]))[0]
+        for start in range(0, len(entries), _LARGEST_ADD):
+            added += await self._add_group(entries[start : start + _LARGEST_ADD])
         return added
 
     async def take(self, request: TakeRequest) -> list[Delivery]:
@@ -213,21 +216,22 @@ class RedisBackend:
         finally:
             await connection.close()
 
-    async def _add_group(self, group: Sequence[Sequence[Task]]) -> list[list[Task]]:
+    async def _add_group(self, entries: Sequence[NewEntry]) -> list[Task]:
         arguments: list[str | int] = [self._config.max_length or 0]
-        for tasks in group:
-            for task in tasks:
-                arguments += add_arguments(task)
+        for entry in entries:
+            arguments += add_arguments(entry)
         try:
             holders: list[str] = await self._connection.script("add", arguments)
         except ResponseError as error:
             raise queue_full(self._config.max_length or 0) from error
-        held = iter(holders)
-        return [[await self._holder(next(held), task) for task in tasks] for tasks in group]
+        return [
+            await self._holder(holder, entry.task) if holder else entry.task
+            for holder, entry in zip(holders, entries, strict=True)
+        ]
 
     async def _holder(self, holder_id: str, task: Task) -> Task:
-        """Return the task that has the key, which is the new one where nobody had it."""
-        return (await self.get(holder_id) if holder_id else None) or task
+        """Return the task that has the key already."""
+        return await self.get(holder_id) or task
 
     async def _settle_group(self, group: Sequence[Settlement]) -> list[StaleLeaseError | None]:
         arguments: list[str | int] = [to_micros(group[0].at)]

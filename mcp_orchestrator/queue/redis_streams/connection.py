@@ -15,6 +15,7 @@ from redis.backoff import ExponentialWithJitterBackoff
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from mcp_orchestrator.errors import BackendUnavailableError, ConfigurationError
+from mcp_orchestrator.queue.redis_streams.wire import Wire
 
 #: Longer than any blocking read of ours, in seconds.
 _SOCKET_TIMEOUT = 10.0
@@ -40,13 +41,19 @@ class RedisConnection:
         self._url = url
         self._root = root
         self._client: Any = _open_client(url)
+        pool: Any = getattr(self._client, "connection_pool", None)
+        # in a cluster, redis-py finds the node of each command
+        self._wire = None if pool is None else Wire(pool, timeout=_SOCKET_TIMEOUT)
+        self._call = self._client.execute_command if self._wire is None else self._wire.call
 
     async def close(self) -> None:
         """Close every connection."""
+        if self._wire is not None:
+            await self._wire.close()
         await self._client.aclose()
 
     async def command(self, *words: str | int | float) -> Any:
-        """Run one command.
+        """Run one command, on a connection of its own for as long as it blocks.
 
         Raises:
             BackendUnavailableError: Redis does not answer, or refuses.
@@ -66,11 +73,9 @@ class RedisConnection:
         source, digest = _source(name)
         try:
             try:
-                return await self._client.execute_command(
-                    "EVALSHA", digest, 1, self._root, *arguments
-                )
+                return await self._call("EVALSHA", digest, 1, self._root, *arguments)
             except NoScriptError:
-                return await self._client.execute_command("EVAL", source, 1, self._root, *arguments)
+                return await self._call("EVAL", source, 1, self._root, *arguments)
         except ResponseError as error:
             if str(error).startswith("QUEUEFULL"):
                 raise

@@ -16,7 +16,7 @@ from mcp_orchestrator.queue.encoding import (
     unique_key,
 )
 from mcp_orchestrator.queue.lease import Delivery, Lease
-from mcp_orchestrator.queue.port import TakeRequest, WorkerInfo
+from mcp_orchestrator.queue.port import NewEntry, TakeRequest, WorkerInfo
 from mcp_orchestrator.queue.task import Task, TaskPriority, TaskStatus
 
 _encoder = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
@@ -27,20 +27,23 @@ def compact(value: object) -> str:
     return _encoder.encode(value)
 
 
-def add_arguments(task: Task) -> tuple[str, str]:
+def add_arguments(entry: NewEntry) -> tuple[str, str]:
     """Return what ``add.lua`` needs of a task."""
-    spec = {
-        "id": task.task_id,
-        "type": task.task_type,
-        "payload": task.payload,
-        "priority": int(task.priority),
-        "retries": task.max_retries,
-        "timeout": task.timeout,
-        "key": task.idempotency_key,
-        "owner": task.owner,
-        "created": to_micros(task.created_at),
-        "preemptible": task.preemptible,
-    }
+    task = entry.task
+    owner = compact(task.owner)
+    fixed = compact(
+        {
+            "id": task.task_id,
+            "type": task.task_type,
+            "priority": int(task.priority),
+            "retries": task.max_retries,
+            "timeout": task.timeout,
+            "key": task.idempotency_key,
+            "owner": task.owner,
+            "created": to_micros(task.created_at),
+            "preemptible": task.preemptible,
+        }
+    )
     fields = [
         task.task_id,
         task.task_type,
@@ -49,9 +52,9 @@ def add_arguments(task: Task) -> tuple[str, str]:
         "1" if task.status is TaskStatus.SCHEDULED else "0",
         unique_key(task.owner, task.idempotency_key) or "",
         str(task.max_retries),
-        compact(task.owner),
+        owner,
     ]
-    return compact(spec), compact(fields)
+    return f'{fixed[:-1]},"payload":{entry.payload}}}', compact(fields)
 
 
 def _task_from_spec(

@@ -7,35 +7,35 @@ from sqlalchemy import func, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from mcp_orchestrator.queue.port import queue_full
-from mcp_orchestrator.queue.sql.rows import row_from_task, task_from_row
+from mcp_orchestrator.queue.port import NewEntry, queue_full
+from mcp_orchestrator.queue.sql.rows import row_from_entry, task_from_row
 from mcp_orchestrator.queue.task import Task, TaskStatus
 from mcp_orchestrator.store.schema.tasks import tasks
 
 
 async def add_tasks(
-    connection: AsyncConnection, queue: str, new: Sequence[Task], max_length: int | None
+    connection: AsyncConnection, queue: str, new: Sequence[NewEntry], max_length: int | None
 ) -> list[Task]:
     """Insert tasks and return them, or those that already hold their idempotency keys."""
     if max_length is not None:
         await _check_length(connection, queue, len(new), max_length)
-    keyless = [row_from_task(task, queue) for task in new if task.idempotency_key is None]
+    keyless = [row_from_entry(one, queue) for one in new if one.task.idempotency_key is None]
     if keyless:
         await connection.execute(insert(tasks), keyless)
     return [
-        task if task.idempotency_key is None else await _add_unique(connection, queue, task)
-        for task in new
+        one.task if one.task.idempotency_key is None else await _add_unique(connection, queue, one)
+        for one in new
     ]
 
 
-async def _add_unique(connection: AsyncConnection, queue: str, task: Task) -> Task:
-    row = row_from_task(task, queue)
+async def _add_unique(connection: AsyncConnection, queue: str, entry: NewEntry) -> Task:
+    row = row_from_entry(entry, queue)
     dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
     statement: Any = dialect.insert(tasks).on_conflict_do_nothing(
         index_elements=["queue", "unique_key"]
     )
     if (await connection.execute(statement, row)).rowcount == 1:
-        return task
+        return entry.task
     held = select(tasks).where(tasks.c.queue == queue, tasks.c.unique_key == row["unique_key"])
     return task_from_row((await connection.execute(held)).mappings().one())
 

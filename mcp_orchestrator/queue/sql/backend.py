@@ -15,7 +15,14 @@ from mcp_orchestrator.queue.coalesce import Coalescer
 from mcp_orchestrator.queue.config import TaskQueueConfig
 from mcp_orchestrator.queue.encoding import encode_progress
 from mcp_orchestrator.queue.lease import Delivery, Lease
-from mcp_orchestrator.queue.port import QueueStats, Settlement, TakeRequest, TaskFilter, stale_lease
+from mcp_orchestrator.queue.port import (
+    NewEntry,
+    QueueStats,
+    Settlement,
+    TakeRequest,
+    TaskFilter,
+    stale_lease,
+)
 from mcp_orchestrator.queue.sql import changing, reading
 from mcp_orchestrator.queue.sql.adding import add_tasks
 from mcp_orchestrator.queue.sql.patience import Patience
@@ -94,11 +101,11 @@ class SqlBackend:
             ) from error
         return f"{'SQLite' if self._database.is_sqlite else 'PostgreSQL'} {version}"
 
-    async def add(self, tasks: Sequence[Task]) -> list[Task]:
+    async def add(self, entries: Sequence[NewEntry]) -> list[Task]:
         """Insert tasks in one transaction."""
         limit = self._config.max_length
         added = await self._writer.submit(
-            lambda connection: add_tasks(connection, self._queue, tasks, limit)
+            lambda connection: add_tasks(connection, self._queue, entries, limit)
         )
         self._announce_work()
         return added

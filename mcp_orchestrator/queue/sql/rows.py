@@ -11,17 +11,18 @@ from mcp_orchestrator.queue.encoding import (
     decode_progress,
     unique_key,
 )
-from mcp_orchestrator.queue.port import WorkerInfo
+from mcp_orchestrator.queue.port import NewEntry, WorkerInfo
 from mcp_orchestrator.queue.task import Task, TaskPriority, TaskStatus
 
 
-def row_from_task(task: Task, queue: str) -> dict[str, Any]:
+def row_from_entry(entry: NewEntry, queue: str) -> dict[str, Any]:
     """Return the columns of a new task."""
+    task = entry.task
     return {
         "task_id": task.task_id,
         "queue": queue,
         "task_type": task.task_type,
-        "payload": json.dumps(task.payload, ensure_ascii=False, separators=(",", ":")),
+        "payload": entry.payload,
         "priority": int(task.priority),
         "status": task.status.value,
         "attempt": task.attempt,

@@ -15,31 +15,40 @@ if limit > 0 then
   end
   if waiting + (#ARGV - 1) / STRIDE > limit then return redis.error_reply('QUEUEFULL') end
 end
-local outcomes = {}
+local SLICE = 1000
+local outcomes, index, kinds = {}, {}, {}
+local order = redis.call('INCRBY', q .. ':sequence', (#ARGV - 1) / STRIDE) - (#ARGV - 1) / STRIDE
 for i = 2, #ARGV, STRIDE do
   local id, kind, priority, due, delayed, unique, retries, owner = unpack(cjson.decode(ARGV[i + 1]))
+  local key = task_key(id)
   local holder = unique ~= '' and redis.call('GET', q .. ':unique:' .. unique)
+  order = order + 1
   if holder and holder ~= id then
     outcomes[#outcomes + 1] = holder
   else
     outcomes[#outcomes + 1] = ''
-    if redis.call('HSETNX', task_key(id), 'spec', ARGV[i]) == 1 then
-      local order = redis.call('INCR', q .. ':sequence')
-      redis.call('HSET', task_key(id), 'kind', kind, 'priority', priority, 'due', due, 'max', retries,
-        'owner', owner, 'attempt', 0, 'epoch', 0, 'order', order, 'entry', '')
-      redis.call('ZADD', q .. ':index', order, id)
+    if redis.call('EXISTS', key) == 0 then
+      local status, entry = 'pending', ''
+      if delayed == '1' then
+        status = 'scheduled'
+        redis.call('ZADD', q .. ':delayed', due, id)
+      else
+        entry = append(id, kind, priority, order)
+      end
+      redis.call('HSET', key, 'spec', ARGV[i], 'kind', kind, 'priority', priority, 'due', due, 'max', retries,
+        'owner', owner, 'attempt', 0, 'epoch', 0, 'order', order, 'entry', entry, 'status', status)
       if unique ~= '' then
         redis.call('SET', q .. ':unique:' .. unique, id)
-        redis.call('HSET', task_key(id), 'unique', unique)
+        redis.call('HSET', key, 'unique', unique)
       end
-      if delayed == '1' then
-        redis.call('HSET', task_key(id), 'status', 'scheduled')
-        redis.call('ZADD', q .. ':delayed', due, id)
-        ring(kind)
-      else
-        enqueue(id, kind, priority, order)
-      end
+      index[#index + 1] = order
+      index[#index + 1] = id
+      kinds[kind] = true
     end
   end
 end
+for first = 1, #index, SLICE do
+  redis.call('ZADD', q .. ':index', unpack(index, first, math.min(first + SLICE - 1, #index)))
+end
+for kind in pairs(kinds) do ring(kind) end
 return outcomes

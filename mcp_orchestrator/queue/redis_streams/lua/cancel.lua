@@ -11,7 +11,7 @@ if f[1] == 'processing' then
 end
 redis.call('ZREM', q .. ':delayed', id)
 unpark(id, f[4], f[3])
-leave_stream(f[2], f[3])
+leave_stream(f[3], f[2])
 redis.call('HSET', task_key(id), 'entry', '')
 finish(id, 'cancelled', now, expires)
 wake(id, f[7])

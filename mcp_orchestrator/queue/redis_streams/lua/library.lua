@@ -39,21 +39,25 @@ local function unpark(id, kind, priority)
   return removed
 end
 
-local function leave_stream(entry, priority)
+local function leave_stream(priority, entry, ...)
   if entry and entry ~= '' then
-    redis.call('XACK', q .. ':stream:' .. priority, GROUP, entry)
-    redis.call('XDEL', q .. ':stream:' .. priority, entry)
+    redis.call('XACK', q .. ':stream:' .. priority, GROUP, entry, ...)
+    redis.call('XDEL', q .. ':stream:' .. priority, entry, ...)
   end
 end
 
+local function append(id, kind, priority, order)
+  return redis.call('XADD', q .. ':stream:' .. priority, '*', 'i', id, 'k', kind, 's', order)
+end
+
 local function enqueue(id, kind, priority, order)
-  local entry = redis.call('XADD', q .. ':stream:' .. priority, '*', 'i', id, 'k', kind, 's', order)
+  local entry = append(id, kind, priority, order)
   redis.call('HSET', task_key(id), 'status', 'pending', 'entry', entry, 'order', order)
   ring(kind)
 end
 
-local function stop_running(kind)
-  redis.call('HINCRBY', q .. ':running', kind, -1)
+local function stop_running(kind, count)
+  redis.call('HINCRBY', q .. ':running', kind, -(count or 1))
   if redis.call('HEXISTS', q .. ':limits', kind) == 1 then ring(kind) end
 end
 

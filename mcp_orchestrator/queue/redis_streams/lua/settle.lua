@@ -17,7 +17,7 @@ for i = 2, #ARGV, 9 do
     outcomes[#outcomes + 1] = 1
     if f[7] and (status == 'pending' or status == 'scheduled') then status = 'cancelled' end
     redis.call('ZREM', q .. ':leases', id)
-    leave_stream(f[3], f[4])
+    leave_stream(f[4], f[3])
     stop_running(f[5])
     redis.call('HSET', task_key(id), 'entry', '')
     remember(id, event)

@@ -24,7 +24,7 @@ local function recover(id)
     'cancel', 'entry', 'waiters')
   redis.call('ZREM', q .. ':leases', id)
   if not f[1] then return end
-  leave_stream(f[8], f[2])
+  leave_stream(f[2], f[8])
   stop_running(f[1])
   if room_of[f[1]] then room_of[f[1]] = room_of[f[1]] + 1 end
   redis.call('HSET', task_key(id), 'entry', '')
@@ -46,23 +46,23 @@ local function recover(id)
   end
 end
 
-local out, kinds = {}, {}
+local out, leases, started = {}, {}, {}
 
 local function lease(id, entry, priority, kind)
   local f = redis.call('HMGET', task_key(id), 'spec', 'attempt', 'epoch', 'due', 'status', 'error', 'history')
   if not f[1] or f[5] ~= 'pending' then
-    leave_stream(entry, priority)
+    leave_stream(priority, entry)
     return 0
   end
   local attempt, epoch = tonumber(f[2]) + 1, tonumber(f[3]) + 1
   redis.call('HSET', task_key(id), 'status', 'processing', 'attempt', attempt, 'epoch', epoch,
     'worker', worker, 'started', now, 'entry', entry)
-  redis.call('ZADD', q .. ':leases', lease_until, id)
-  redis.call('HINCRBY', q .. ':running', kind, 1)
+  leases[#leases + 1] = lease_until
+  leases[#leases + 1] = id
+  started[kind] = (started[kind] or 0) + 1
   if room_of[kind] then room_of[kind] = room_of[kind] - 1 end
   out[#out + 1] = '{"spec":' .. f[1] .. ',"epoch":' .. epoch .. ',"attempt":' .. attempt .. ',"due":' .. f[4]
     .. ',"error":' .. (f[6] and cjson.encode(f[6]) or 'null') .. ',"history":' .. (f[7] or '[]') .. '}'
-  kinds[kind] = true
   return 1
 end
 
@@ -109,7 +109,7 @@ local function take_from(priority, room)
       if allowed(kind) then
         taken = taken + lease(id, entry[1], priority, kind)
       else
-        leave_stream(entry[1], priority)
+        leave_stream(priority, entry[1])
         redis.call('HSET', task_key(id), 'entry', '')
         park(id, kind, priority, order)
       end
@@ -157,7 +157,11 @@ for _, head in ipairs(redis.call('SMEMBERS', q .. ':heads')) do
 end
 
 local taken, more = 0, 0
-for _ = 1, fair_slots do taken = taken + take_fair() end
+for _ = 1, fair_slots do
+  local got = take_fair()
+  if got == 0 then break end
+  taken = taken + got
+end
 for _, priority in ipairs(PRIORITIES) do
   if taken < count and tonumber(priority) >= least and not paused['priority:' .. priority] then
     local got, unfinished = take_from(priority, count - taken)
@@ -165,7 +169,11 @@ for _, priority in ipairs(PRIORITIES) do
     if unfinished then more = 1 end
   end
 end
-if taken == count then for kind in pairs(kinds) do ring(kind) end end
+if taken > 0 then redis.call('ZADD', q .. ':leases', unpack(leases)) end
+for kind, many in pairs(started) do
+  redis.call('HINCRBY', q .. ':running', kind, many)
+  if taken == count then ring(kind) end
+end
 local due = ''
 if taken == 0 then
   local delayed = redis.call('ZRANGE', q .. ':delayed', 0, 0, 'WITHSCORES')[2]
