@@ -8,7 +8,7 @@ from datetime import datetime
 import anyio
 from pydantic import JsonValue
 
-from mcp_orchestrator.clock import Clock
+from mcp_orchestrator.clock import Clock, SystemClock
 from mcp_orchestrator.errors import (
     BudgetExceededError,
     BusinessRefusalError,
@@ -39,6 +39,23 @@ class StepTimeoutError(LimitExceededError):
     """An attempt took too long and was cancelled; its effect may have happened."""
 
     code = "step_timeout"
+
+
+async def wait_bounded(event: anyio.Event, seconds: float, clock: Clock) -> None:
+    """Wait for an event for no longer than a number of seconds of the given clock."""
+    if isinstance(clock, SystemClock):  # the event loop's own time: no task has to watch it
+        with anyio.move_on_after(max(seconds, 0.0)):
+            await event.wait()
+        return
+    async with anyio.create_task_group() as tasks:
+
+        async def stop() -> None:
+            await clock.sleep(seconds)
+            tasks.cancel_scope.cancel()
+
+        tasks.start_soon(stop)
+        await event.wait()
+        tasks.cancel_scope.cancel()
 
 
 async def run_bounded(

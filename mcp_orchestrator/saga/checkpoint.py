@@ -1,7 +1,7 @@
 """A saga's progress as the columns of its row, and back."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, cast
 
@@ -112,15 +112,14 @@ def progress_of(row: Mapping[Any, Any]) -> SagaProgress:
 
 _TIMES = {"started_at", "finished_at", "wake_at"}
 #: Each field with its default, which a column leaves out.
-_FIELDS = [(item.name, getattr(StepProgress(""), item.name)) for item in fields(StepProgress)]
+_FIELDS = tuple(zip(StepProgress._fields, StepProgress(""), strict=True))
 
 
 def _step_column(step: StepProgress) -> JsonObject:
     column: JsonObject = {}
-    for name, default in _FIELDS:
-        value = getattr(step, name)
-        if value != default:
-            column[name] = value.isoformat() if name in _TIMES else value
+    for (name, default), value in zip(_FIELDS, step, strict=True):
+        if value is not default and value != default:
+            column[name] = value.isoformat() if isinstance(value, datetime) else value
     return column
 
 

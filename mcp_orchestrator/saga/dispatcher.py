@@ -2,10 +2,9 @@
 
 import logging
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any
 
 import anyio
 from anyio import TASK_STATUS_IGNORED
@@ -14,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mcp_orchestrator.clock import Clock
 from mcp_orchestrator.errors import OrchestratorError, StaleLeaseError
+from mcp_orchestrator.saga.attempt import wait_bounded
 from mcp_orchestrator.saga.catalog import KnownActions
 from mcp_orchestrator.saga.checkpoint import SagaRecord, record_of
 from mcp_orchestrator.saga.events import EventType, SagaEvent
@@ -37,10 +37,10 @@ _log = logging.getLogger(__name__)
 
 @dataclass(eq=False)
 class Ending:
-    """When a saga stops running in this process, and its row as it was written last."""
+    """When a saga stops running in this process, and how it was written last."""
 
     happened: anyio.Event = field(default_factory=anyio.Event)
-    row: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    record: SagaRecord | None = None
 
 
 class Dispatcher:
@@ -267,20 +267,11 @@ class Dispatcher:
             self._runs.pop(saga_id, None)
             ending = self._endings.pop(saga_id, None)
             if ending is not None:
-                ending.row = run.record.row
+                ending.record = run.record
                 ending.happened.set()
             if len(self._runs) == self._max_concurrent - 1:
                 self.nudge()
 
     async def _pause(self, seconds: float) -> None:
         """Wait for a time, or until somebody nudges."""
-        nudged = self._nudged
-        async with anyio.create_task_group() as tasks:
-
-            async def sleep() -> None:
-                await self._clock.sleep(seconds)
-                tasks.cancel_scope.cancel()
-
-            tasks.start_soon(sleep)
-            await nudged.wait()
-            tasks.cancel_scope.cancel()
+        await wait_bounded(self._nudged, seconds, self._clock)

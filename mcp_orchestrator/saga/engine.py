@@ -11,6 +11,7 @@ from anyio.abc import TaskGroup
 from mcp_orchestrator.clock import Clock, SystemClock
 from mcp_orchestrator.errors import BackendUnavailableError, ConflictError, InvalidInputError
 from mcp_orchestrator.saga import inbox
+from mcp_orchestrator.saga.attempt import wait_bounded
 from mcp_orchestrator.saga.catalog import KnownActions
 from mcp_orchestrator.saga.definition import SagaDefinition
 from mcp_orchestrator.saga.dispatcher import Dispatcher
@@ -177,7 +178,7 @@ class SagaEngine:
             record = await self._journal.create(
                 saga_id, definition, given, origin, [], leased=False
             )
-            return saga_view(record.row)
+            return saga_view(record.row, record.progress)
         intents = consequences(definition, begin(definition, given), self._clock.now())
         self._dispatcher.reserve(saga_id)
         try:
@@ -188,7 +189,7 @@ class SagaEngine:
             self._dispatcher.give_up(saga_id)
             raise
         self._dispatcher.adopt(record)
-        return saga_view(record.row)
+        return saga_view(record.row, record.progress)
 
     async def get(self, saga_id: str) -> SagaView:
         """Return a saga as it is on disk.
@@ -265,24 +266,13 @@ class SagaEngine:
                 view = None if here else await self.get(saga_id)
                 if view is not None and (view.is_settled or left <= 0):
                     return view
-                await self._wait(ending.happened, left if here else min(left, _POLL))
+                await wait_bounded(ending.happened, left if here else min(left, _POLL), self._clock)
                 if ending.happened.is_set():
-                    view = saga_view(ending.row)
-                    if view.is_settled:
+                    last = ending.record
+                    if last is not None and (view := saga_view(last.row, last.progress)).is_settled:
                         return view
         finally:
             self._dispatcher.forget(saga_id)
-
-    async def _wait(self, stopped: anyio.Event, seconds: float) -> None:
-        async with anyio.create_task_group() as tasks:
-
-            async def bound() -> None:
-                await self._clock.sleep(seconds)
-                tasks.cancel_scope.cancel()
-
-            tasks.start_soon(bound)
-            await stopped.wait()
-            tasks.cancel_scope.cancel()
 
     async def abort(
         self,

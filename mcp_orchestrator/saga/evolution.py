@@ -4,7 +4,6 @@ Every change goes by the table in ``states``. Folding a saga's audit trail gives
 """
 
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import datetime
 
 from mcp_orchestrator.errors import ConflictError
@@ -54,7 +53,7 @@ def _check_step_event(progress: SagaProgress, event: SagaEvent) -> None:
 
 def _with_step(progress: SagaProgress, index: int, step: StepProgress) -> SagaProgress:
     steps = (*progress.steps[:index], step, *progress.steps[index + 1 :])
-    return replace(progress, steps=steps)
+    return progress._replace(steps=steps)
 
 
 def _step_of(progress: SagaProgress, event: SagaEvent) -> tuple[int, StepProgress]:
@@ -66,22 +65,20 @@ def _step_of(progress: SagaProgress, event: SagaEvent) -> tuple[int, StepProgres
 def _step_start(progress: SagaProgress, event: SagaEvent) -> SagaProgress:
     index, step = _step_of(progress, event)
     wake = event.data.get("wake_at")
-    step = replace(
-        step,
+    step = step._replace(
         state=move_step(step.state, StepState.EXECUTING),
         attempts=step.attempts + 1,
         started_at=step.started_at or event.at,
         wake_at=datetime.fromisoformat(wake) if isinstance(wake, str) else None,
     )
-    running = replace(progress, state=move_saga(progress.state, SagaState.RUNNING))
+    running = progress._replace(state=move_saga(progress.state, SagaState.RUNNING))
     return _with_step(running, index, step)
 
 
 def _step_retry(progress: SagaProgress, event: SagaEvent) -> SagaProgress:
     index, step = _step_of(progress, event)
     failed = event.error is not None
-    step = replace(
-        step,
+    step = step._replace(
         state=move_step(step.state, StepState.EXECUTING),
         attempts=step.attempts + 1,
         failures=step.failures + failed,
@@ -92,8 +89,7 @@ def _step_retry(progress: SagaProgress, event: SagaEvent) -> SagaProgress:
 
 def _step_complete(progress: SagaProgress, event: SagaEvent) -> SagaProgress:
     index, step = _step_of(progress, event)
-    step = replace(
-        step,
+    step = step._replace(
         state=move_step(step.state, StepState.COMPLETED),
         finished_at=event.at,
         wake_at=None,
@@ -106,13 +102,12 @@ def _step_complete(progress: SagaProgress, event: SagaEvent) -> SagaProgress:
     taken = event.data.get("signal")
     if isinstance(taken, str):
         context = _with_signals(context, taken, signals_in(context, taken)[1:])
-    return _with_step(replace(progress, context=context), index, step)
+    return _with_step(progress._replace(context=context), index, step)
 
 
 def _step_failed(progress: SagaProgress, event: SagaEvent) -> SagaProgress:
     index, step = _step_of(progress, event)
-    step = replace(
-        step,
+    step = step._replace(
         state=move_step(step.state, StepState.FAILED),
         failures=step.failures + 1,
         error=event.error,
@@ -126,11 +121,10 @@ def _step_failed(progress: SagaProgress, event: SagaEvent) -> SagaProgress:
             "what": "It was cut off; see whether it had its effect, and undo it by hand if so.",
             "error": event.error,
         }
-        progress = replace(progress, needs_person=(*progress.needs_person, task))
+        progress = progress._replace(needs_person=(*progress.needs_person, task))
     if progress.state is SagaState.COMPENSATING:  # a neighbour in its group failed first
         return progress
-    return replace(
-        progress,
+    return progress._replace(
         state=move_saga(progress.state, SagaState.COMPENSATING),
         goal=SagaState.FAILED,
         error=f"Step {step.name!r} failed: {event.error}",
@@ -139,8 +133,7 @@ def _step_failed(progress: SagaProgress, event: SagaEvent) -> SagaProgress:
 
 def _compensation_start(progress: SagaProgress, event: SagaEvent) -> SagaProgress:
     index, step = _step_of(progress, event)
-    step = replace(
-        step,
+    step = step._replace(
         state=move_step(step.state, StepState.COMPENSATING),
         compensation_attempts=step.compensation_attempts + 1,
     )
@@ -150,8 +143,7 @@ def _compensation_start(progress: SagaProgress, event: SagaEvent) -> SagaProgres
 def _compensation_retry(progress: SagaProgress, event: SagaEvent) -> SagaProgress:
     index, step = _step_of(progress, event)
     failed = event.error is not None
-    step = replace(
-        step,
+    step = step._replace(
         state=move_step(step.state, StepState.COMPENSATING),
         compensation_attempts=step.compensation_attempts + 1,
         compensation_failures=step.compensation_failures + failed,
@@ -163,14 +155,13 @@ def _compensation_retry(progress: SagaProgress, event: SagaEvent) -> SagaProgres
 def _compensation_complete(progress: SagaProgress, event: SagaEvent) -> SagaProgress:
     index, step = _step_of(progress, event)
     state = move_step(step.state, StepState.COMPENSATED)
-    step = replace(step, state=state, finished_at=event.at, compensation_error=None)
+    step = step._replace(state=state, finished_at=event.at, compensation_error=None)
     return _with_step(progress, index, step)
 
 
 def _compensation_failed(progress: SagaProgress, event: SagaEvent) -> SagaProgress:
     index, step = _step_of(progress, event)
-    step = replace(
-        step,
+    step = step._replace(
         state=move_step(step.state, StepState.FAILED),
         compensation_failures=step.compensation_failures + 1,
         compensation_error=event.error,
@@ -181,15 +172,14 @@ def _compensation_failed(progress: SagaProgress, event: SagaEvent) -> SagaProgre
         "what": "The compensation failed; undo the step's effect by hand.",
         "error": event.error,
     }
-    progress = replace(progress, needs_person=(*progress.needs_person, task))
+    progress = progress._replace(needs_person=(*progress.needs_person, task))
     return _with_step(progress, index, step)
 
 
 def _finish(state: SagaState) -> Callable[[SagaProgress, SagaEvent], SagaProgress]:
     def change(progress: SagaProgress, event: SagaEvent) -> SagaProgress:
         moved = move_saga(progress.state, state)
-        return replace(
-            progress,
+        return progress._replace(
             state=moved,
             goal=state,
             error=event.error or progress.error,
@@ -206,13 +196,12 @@ def _abort_requested(progress: SagaProgress, event: SagaEvent) -> SagaProgress:
     if not compensate or progress.state is SagaState.IDLE:
         left = [_left_undone(step) for step in progress.steps if _may_have_effect(step)]
         stopped = tuple(
-            replace(step, state=StepState.FAILED, error="aborted", wake_at=None)
+            step._replace(state=StepState.FAILED, error="aborted", wake_at=None)
             if step.state.is_in_flight
             else step
             for step in progress.steps
         )
-        return replace(
-            progress,
+        return progress._replace(
             state=move_saga(progress.state, SagaState.ABORTED),
             goal=SagaState.ABORTED,
             steps=stopped,
@@ -221,8 +210,7 @@ def _abort_requested(progress: SagaProgress, event: SagaEvent) -> SagaProgress:
             held_reason=None,
             finished_at=event.at,
         )
-    return replace(
-        progress,
+    return progress._replace(
         state=move_saga(progress.state, SagaState.COMPENSATING),
         goal=SagaState.ABORTED,
         error=error,
@@ -233,7 +221,7 @@ def _abort_requested(progress: SagaProgress, event: SagaEvent) -> SagaProgress:
 def _signal(progress: SagaProgress, event: SagaEvent) -> SagaProgress:
     name = str(event.data.get("name"))
     waiting = [*signals_in(progress.context, name), event.data.get("body")]
-    return replace(progress, context=_with_signals(progress.context, name, waiting))
+    return progress._replace(context=_with_signals(progress.context, name, waiting))
 
 
 def _with_signals(context: JsonObject, name: str, waiting: list[JsonValue]) -> JsonObject:
@@ -256,8 +244,7 @@ def _manual_retry(progress: SagaProgress, event: SagaEvent) -> SagaProgress:  # 
         step if step.state in {StepState.COMPLETED, StepState.PENDING} else _renewed(step)
         for step in progress.steps
     )
-    return replace(
-        progress,
+    return progress._replace(
         state=move_saga(progress.state, SagaState.RUNNING),
         goal=SagaState.COMPLETED,
         steps=steps,
@@ -282,8 +269,7 @@ def _renewed(step: StepProgress) -> StepProgress:
 def _manual_compensate(progress: SagaProgress, event: SagaEvent) -> SagaProgress:  # noqa: ARG001
     failed = progress.goal is SagaState.FAILED
     steps = tuple(
-        replace(
-            step,
+        step._replace(
             state=move_step(step.state, StepState.COMPLETED),
             compensation_failures=0,
             compensation_error=None,
@@ -292,8 +278,7 @@ def _manual_compensate(progress: SagaProgress, event: SagaEvent) -> SagaProgress
         else step
         for step in progress.steps
     )
-    return replace(
-        progress,
+    return progress._replace(
         state=move_saga(progress.state, SagaState.COMPENSATING),
         goal=SagaState.FAILED if failed else SagaState.ABORTED,
         steps=steps,
@@ -304,13 +289,13 @@ def _manual_compensate(progress: SagaProgress, event: SagaEvent) -> SagaProgress
 
 
 def _manual_resolve(progress: SagaProgress, event: SagaEvent) -> SagaProgress:  # noqa: ARG001
-    return replace(progress, needs_person=())
+    return progress._replace(needs_person=())
 
 
 def _held(progress: SagaProgress, event: SagaEvent) -> SagaProgress:
     reason = event.error or "held"
     task: JsonObject = {"step": _name(progress, event), "what": reason}
-    return replace(progress, held_reason=reason, needs_person=(*progress.needs_person, task))
+    return progress._replace(held_reason=reason, needs_person=(*progress.needs_person, task))
 
 
 def _name(progress: SagaProgress, event: SagaEvent) -> JsonValue:
@@ -322,7 +307,7 @@ def _released(progress: SagaProgress, event: SagaEvent) -> SagaProgress:  # noqa
     steps = tuple(
         _renewed(step) if step.state is StepState.EXECUTING else step for step in progress.steps
     )
-    return replace(progress, steps=steps, held_reason=None, needs_person=())
+    return progress._replace(steps=steps, held_reason=None, needs_person=())
 
 
 _CHANGES: dict[EventType, Callable[[SagaProgress, SagaEvent], SagaProgress]] = {

@@ -13,9 +13,9 @@ from mcp_orchestrator.saga.events import EventType, SagaEvent
 from mcp_orchestrator.saga.evolution import evolve
 from mcp_orchestrator.saga.metrics import SagaMetrics
 from mcp_orchestrator.saga.progress import SagaProgress, begin
-from mcp_orchestrator.saga.redaction import Redactor
+from mcp_orchestrator.saga.redaction import Redactor, redactor_of
 from mcp_orchestrator.saga.values import JsonObject, JsonValue
-from mcp_orchestrator.store.canonical import canonical_json, clean_text
+from mcp_orchestrator.store.canonical import CanonicalText, canonical_json, clean_text
 from mcp_orchestrator.store.chain import GENESIS, event_hash
 from mcp_orchestrator.store.commits import GroupCommitter
 from mcp_orchestrator.store.sagas import CheckpointWrite, write_checkpoints
@@ -181,7 +181,7 @@ class Journal:
             following = follow(extended.progress)
             extended, more = self._extend(extended, following)
             events, rows = [*events, *following], [*rows, *more]
-        if any(event.type in _CLEARS_TAKEOVERS for event in events):
+        if record.takeovers and any(event.type in _CLEARS_TAKEOVERS for event in events):
             extended = replace(extended, takeovers=0)
         now = self._clock.now()
         owner = None if release or _is_at_rest(extended.progress) else self._runner_id
@@ -222,7 +222,7 @@ class Journal:
     def _extend(
         self, record: SagaRecord, events: Sequence[SagaEvent]
     ) -> tuple[SagaRecord, list[dict[str, object]]]:
-        redactor = Redactor(record.definition.redact)
+        redactor = redactor_of(record.definition.redact)
         progress, sequence, head = record.progress, record.sequence, record.head
         rows: list[dict[str, object]] = []
         for event in events:
@@ -267,12 +267,12 @@ def _event_columns(
     }
 
 
-def _short(value: JsonValue) -> JsonValue:
+def _short(value: JsonValue) -> CanonicalText:
     """Cap what an audit event holds; the whole is in the checkpoint."""
     text = canonical_json(value)
-    if len(text) <= LONGEST_EVENT_DATA:
-        return value
-    return {"truncated": True, "characters": len(text), "head": text[:1000]}
+    if len(text) > LONGEST_EVENT_DATA:
+        text = canonical_json({"truncated": True, "characters": len(text), "head": text[:1000]})
+    return CanonicalText(text)
 
 
 def _memo_row(saga_id: str, name: str, value: JsonValue, now: datetime) -> dict[str, object]:

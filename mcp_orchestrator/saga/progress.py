@@ -1,15 +1,14 @@
 """How far a saga is: plain data, which ``evolution`` derives from its events."""
 
-from dataclasses import dataclass, field
 from datetime import datetime
+from typing import NamedTuple
 
 from mcp_orchestrator.saga.definition import SagaDefinition
 from mcp_orchestrator.saga.states import SagaState, StepState
 from mcp_orchestrator.saga.values import JsonObject
 
 
-@dataclass(frozen=True, slots=True)
-class StepProgress:
+class StepProgress(NamedTuple):
     """How far one step is.
 
     Attributes:
@@ -42,8 +41,7 @@ class StepProgress:
     repetition: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class SagaProgress:
+class SagaProgress(NamedTuple):
     """How far a saga is.
 
     Attributes:
@@ -62,7 +60,7 @@ class SagaProgress:
     state: SagaState = SagaState.IDLE
     goal: SagaState = SagaState.COMPLETED
     error: str | None = None
-    needs_person: tuple[JsonObject, ...] = field(default=())
+    needs_person: tuple[JsonObject, ...] = ()
     held_reason: str | None = None
     finished_at: datetime | None = None
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Collection
+from functools import lru_cache
 
 from pydantic import JsonValue
 
@@ -52,5 +53,12 @@ class Redactor:
         return plain.endswith(_SECRET_ENDINGS) or plain in self._fields
 
 
+@lru_cache(maxsize=256)
+def redactor_of(fields: tuple[str, ...]) -> Redactor:
+    """Return the redactor of a definition."""
+    return Redactor(fields)
+
+
+@lru_cache(maxsize=4096)
 def _plain(field: str) -> str:
     return re.sub(r"[\s._-]", "", field).lower()

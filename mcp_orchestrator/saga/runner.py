@@ -20,7 +20,7 @@ from mcp_orchestrator.saga.journal import Journal
 from mcp_orchestrator.saga.memos import Memos
 from mcp_orchestrator.saga.planning import arguments_of, consequences, is_past_pivot, result_of
 from mcp_orchestrator.saga.progress import SagaProgress
-from mcp_orchestrator.saga.redaction import Redactor
+from mcp_orchestrator.saga.redaction import redactor_of
 from mcp_orchestrator.saga.states import StepState
 from mcp_orchestrator.saga.step import Action, StepHandle
 from mcp_orchestrator.saga.values import JsonObject
@@ -77,7 +77,7 @@ class SagaRun:
         self._has_messages = not fresh
         self._writing = anyio.Lock()
         self._work = anyio.CancelScope()
-        self._redactor = Redactor(record.definition.redact)
+        self._redactor = redactor_of(record.definition.redact)
         self._memos = Memos(
             partial(around.read_memos, record.saga_id), self._record_memo, fresh=fresh
         )
@@ -109,13 +109,18 @@ class SagaRun:
         while True:
             if self._has_messages:
                 await self._read_inbox()
-            if self.progress.state.is_finished or self.progress.held_reason is not None:
+            if self._is_at_rest():
                 return
             if self._is_asleep():
                 await self._around.journal.park(self.record)
                 return
             with anyio.CancelScope() as self._work:
                 await self._work_on()
+                while not (self._has_messages or self._is_at_rest() or self._is_asleep()):
+                    await self._work_on()
+
+    def _is_at_rest(self) -> bool:
+        return self.progress.state.is_finished or self.progress.held_reason is not None
 
     async def _work_on(self) -> None:
         """Bring everything that is in flight, and not a wait, to its end."""
@@ -170,11 +175,16 @@ class SagaRun:
         memo: tuple[str, JsonValue] | None = None,
         consumed: Sequence[int] = (),
     ) -> None:
-        """Write events, and what follows from them by itself, in one transaction."""
-        async with self._writing:
-            self.record = await self._around.journal.append(
-                self.record, events, memo=memo, consumed=consumed, follow=self._consequences
-            )
+        """Write events, and what follows from them by itself, in one transaction.
+
+        A cancel waits for it, a matter of milliseconds: what is known to have happened is kept,
+        and the caller knows whether it is.
+        """
+        with anyio.CancelScope(shield=True):
+            async with self._writing:
+                self.record = await self._around.journal.append(
+                    self.record, events, memo=memo, consumed=consumed, follow=self._consequences
+                )
 
     def _consequences(self, progress: SagaProgress) -> Sequence[SagaEvent]:
         return consequences(self.record.definition, progress, self._around.clock.now())
@@ -190,8 +200,7 @@ class SagaRun:
             if self.progress.steps[index].state is not direction:
                 return
             event = await self._attempt(index, step)
-            with anyio.CancelScope(shield=True):  # what is known to have happened is kept
-                await self._write(event)
+            await self._write(event)
             delay = event.data.get("delay_seconds")
             if isinstance(delay, (int, float)):
                 await self._around.clock.sleep(delay)

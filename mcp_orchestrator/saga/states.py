@@ -21,7 +21,7 @@ class SagaState(StrEnum):
     @property
     def is_finished(self) -> bool:
         """Tell whether only a person could set it going again."""
-        return self in {SagaState.COMPLETED, SagaState.FAILED, SagaState.ABORTED}
+        return self is SagaState.COMPLETED or self is SagaState.FAILED or self is SagaState.ABORTED
 
 
 class StepState(StrEnum):
@@ -37,7 +37,7 @@ class StepState(StrEnum):
     @property
     def is_in_flight(self) -> bool:
         """Tell whether its effect, or the undoing of it, may be happening now."""
-        return self in {StepState.EXECUTING, StepState.COMPENSATING}
+        return self is StepState.EXECUTING or self is StepState.COMPENSATING
 
 
 #: What leaves a finished state is done by hand, with a reason, and audited.

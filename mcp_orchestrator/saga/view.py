@@ -10,6 +10,7 @@ from pydantic import JsonValue
 from mcp_orchestrator.saga.checkpoint import FAR_FUTURE, progress_of
 from mcp_orchestrator.saga.events import EventType
 from mcp_orchestrator.saga.planning import result_of
+from mcp_orchestrator.saga.progress import SagaProgress
 from mcp_orchestrator.saga.states import SagaState, StepState
 from mcp_orchestrator.saga.values import JsonObject
 
@@ -147,9 +148,14 @@ class AuditEvent:
     hash: str
 
 
-def saga_view(row: Mapping[Any, Any]) -> SagaView:
-    """Make a view of a saga's row."""
-    progress = progress_of(row)
+def saga_view(row: Mapping[Any, Any], progress: SagaProgress | None = None) -> SagaView:
+    """Make a view of a saga's row.
+
+    Args:
+        row: the row with its definition's ``body``.
+        progress: what the row says, where it has been read already.
+    """
+    progress = progress or progress_of(row)
     steps = [
         StepView(
             step.name, step.state, step.attempts, result_of(progress, step.name).get("result"),

@@ -14,8 +14,14 @@ from sqlalchemy.types import TypeDecorator
 from mcp_orchestrator.errors import InvalidInputError, LimitExceededError
 
 _ENCODER = json.JSONEncoder(
-    sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False
+    sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False, check_circular=False
 )
+
+
+class CanonicalText(str):
+    """A value that is in its canonical form already."""
+
+    __slots__ = ()
 
 
 def canonical_json(value: object) -> str:
@@ -24,6 +30,8 @@ def canonical_json(value: object) -> str:
     Raises:
         InvalidInputError: the value is not JSON (a NaN, a date, an object of a class).
     """
+    if type(value) is CanonicalText:
+        return value
     try:
         return _ENCODER.encode(value)
     except (TypeError, ValueError, RecursionError) as error:

@@ -8,6 +8,7 @@ keeps.
 import hashlib
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from json.encoder import encode_basestring_ascii
 
 from mcp_orchestrator.store.canonical import canonical_json
 
@@ -44,11 +45,39 @@ def event_hash(previous: str, event: Mapping[str, object]) -> str:
         previous: the hash of the event before, ``GENESIS`` for the first.
         event: the event's columns; only those in ``COVERED`` count.
     """
-    covered = {name: _plain(event[name]) for name in COVERED}
-    return hashlib.sha256(f"{previous}\n{canonical_json(covered)}".encode("ascii")).hexdigest()
+    return hashlib.sha256(f"{previous}\n{_covered(event)}".encode("ascii")).hexdigest()
 
 
-def _plain(value: object) -> object:
+def _covered(event: Mapping[str, object]) -> str:
+    """Return the canonical JSON of the covered columns, written out since it is so often made."""
+    return (
+        f'{{"context_snapshot":{_json(event["context_snapshot"])},'
+        f'"duration_ms":{_json(event["duration_ms"])},'
+        f'"epoch":{_json(event["epoch"])},'
+        f'"error_message":{_json(event["error_message"])},'
+        f'"error_stack_trace":{_json(event["error_stack_trace"])},'
+        f'"event_data":{_json(event["event_data"])},'
+        f'"event_type":{_json(event["event_type"])},'
+        f'"ip_address":{_json(event["ip_address"])},'
+        f'"retry_count":{_json(event["retry_count"])},'
+        f'"runner_id":{_json(event["runner_id"])},'
+        f'"saga_id":{_json(event["saga_id"])},'
+        f'"saga_state_after":{_json(event["saga_state_after"])},'
+        f'"saga_state_before":{_json(event["saga_state_before"])},'
+        f'"sequence":{_json(event["sequence"])},'
+        f'"step_index":{_json(event["step_index"])},'
+        f'"step_name":{_json(event["step_name"])},'
+        f'"timestamp":{_json(event["timestamp"])},'
+        f'"user_id":{_json(event["user_id"])}}}'
+    )
+
+
+def _json(value: object) -> str:
+    kind = type(value)
+    if value is None:
+        return "null"
+    if kind is str:
+        return encode_basestring_ascii(value)  # pyright: ignore[reportArgumentType]
     if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat(timespec="microseconds")
-    return value
+        return f'"{value.astimezone(UTC).isoformat(timespec="microseconds")}"'
+    return repr(value) if kind is int else canonical_json(value)

@@ -4,6 +4,7 @@ A flush costs the same for one row as for sixty-four, so one writer takes whatev
 runs it in one transaction, and releases each caller only after that transaction is on disk.
 """
 
+import sqlite3
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -18,6 +19,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mcp_orchestrator.errors import BackendUnavailableError, OrchestratorError
 from mcp_orchestrator.store.engine import Database, open_blocking_engine
+
+_DATABASE_ERRORS = (SQLAlchemyError, sqlite3.Error, OSError)
 
 T = TypeVar("T")
 I = TypeVar("I")  # noqa: E741 - an item of a batch
@@ -52,7 +55,7 @@ class GroupCommitter:
         largest_group: how many callers share one transaction at the most.
     """
 
-    def __init__(self, database: Database, *, largest_group: int = 64) -> None:
+    def __init__(self, database: Database, *, largest_group: int = 256) -> None:
         self._database = database
         self._largest_group = largest_group
         self._waiting: list[_Pending] = []
@@ -60,6 +63,7 @@ class GroupCommitter:
         self._closing = False
         self._tasks: TaskGroup | None = None
         self.blocking_engine = open_blocking_engine(database) if database.is_sqlite else None
+        self._connection: Connection | None = None
 
     async def __aenter__(self) -> Self:
         """Start the writer."""
@@ -79,6 +83,8 @@ class GroupCommitter:
         self._wake.set()
         if self._tasks is not None:
             await self._tasks.__aexit__(None, None, None)
+        if self._connection is not None:
+            await to_thread.run_sync(self._connection.close)
         if self.blocking_engine is not None:
             self.blocking_engine.dispose()
 
@@ -154,7 +160,7 @@ class GroupCommitter:
             if pending.batch is not None:
                 batches.setdefault(pending.batch, []).append(pending)
         if batches and self.blocking_engine is not None:
-            await to_thread.run_sync(_write_blocking, self.blocking_engine, batches)
+            await to_thread.run_sync(self._write_blocking, self.blocking_engine, batches)
             return
         async with self._database.write() as connection:
             for pending in group:
@@ -163,10 +169,15 @@ class GroupCommitter:
             if batches:
                 await connection.run_sync(_write_batches, batches)
 
-
-def _write_blocking(engine: Engine, batches: dict[Batch[Any, Any], list[_Pending]]) -> None:
-    with engine.begin() as connection:
-        _write_batches(connection, batches)
+    def _write_blocking(
+        self, engine: Engine, batches: dict[Batch[Any, Any], list[_Pending]]
+    ) -> None:
+        """Write in the thread, on a connection that is kept: opening one costs as much."""
+        connection = self._connection
+        if connection is None or connection.closed:
+            connection = self._connection = engine.connect()
+        with connection.begin():
+            _write_batches(connection, batches)
 
 
 def _write_batches(connection: Connection, batches: dict[Batch[Any, Any], list[_Pending]]) -> None:
@@ -178,7 +189,7 @@ def _write_batches(connection: Connection, batches: dict[Batch[Any, Any], list[_
 
 
 def _as_store_error(error: Exception) -> Exception:
-    if isinstance(error, OrchestratorError) or not isinstance(error, (SQLAlchemyError, OSError)):
+    if isinstance(error, OrchestratorError) or not isinstance(error, _DATABASE_ERRORS):
         return error
     wrapped = BackendUnavailableError(
         f"The store refused a write: {type(error).__name__}.",

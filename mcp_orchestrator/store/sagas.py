@@ -5,11 +5,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, cast
 
-from sqlalchemy import Connection, RowMapping, Select, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, RowMapping, Select, delete, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mcp_orchestrator.errors import ConflictError, NotFoundError, StaleLeaseError
+from mcp_orchestrator.store.bulk import BulkWriter, execute_plainly
+from mcp_orchestrator.store.canonical import canonical_json
 from mcp_orchestrator.store.schema.sagas import (
     saga_audit_logs,
     saga_checkpoints,
@@ -19,6 +21,10 @@ from mcp_orchestrator.store.schema.sagas import (
 )
 
 Columns = Mapping[str, object]
+
+_CHECKPOINTS = BulkWriter(saga_checkpoints)
+_EVENTS = BulkWriter(saga_audit_logs)
+_MEMOS = BulkWriter(saga_memos)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +60,11 @@ class CheckpointWrite:
             str(self.checkpoint["audit_hash"]),
         )
 
+
+#: The hottest reads there are: one statement however many sagas, never compiled anew.
+_HEADS = "SELECT saga_id, epoch, audit_sequence, audit_hash FROM saga_checkpoints WHERE saga_id"
+_HEADS_ON_SQLITE = f"{_HEADS} IN (SELECT value FROM json_each(?))"
+_HEADS_ON_POSTGRESQL = f"{_HEADS} = ANY($1::VARCHAR[]) ORDER BY saga_id FOR UPDATE"
 
 #: Stands for a write whose commit was not answered, and that is on disk all the same.
 _ALREADY_THERE = ConflictError("The write is already there.")
@@ -129,37 +140,33 @@ def _heads(
     """Lock the rows (in one order, against deadlocks) and return epoch and audit head of each."""
     if not writes:
         return {}
-    table = saga_checkpoints.c
-    query = (
-        select(table.saga_id, table.epoch, table.audit_sequence, table.audit_hash)
-        .where(table.saga_id.in_([write.saga_id for write in writes]))
-        .order_by(table.saga_id)
-        .with_for_update()
-    )
-    return {row[0]: (row[1], row[2], row[3]) for row in connection.execute(query)}
+    ids = [write.saga_id for write in writes]
+    if connection.dialect.name == "sqlite":
+        rows = execute_plainly(connection, _HEADS_ON_SQLITE, (canonical_json(ids),)).fetchall()
+    else:
+        rows = connection.exec_driver_sql(_HEADS_ON_POSTGRESQL, (ids,)).all()
+    return {row[0]: (row[1], row[2], row[3]) for row in rows}
 
 
 def _write(connection: Connection, writes: Sequence[CheckpointWrite]) -> None:
-    created = [dict(write.checkpoint) for write in writes if write.definition is not None]
+    created = [write.checkpoint for write in writes if write.definition is not None]
     changed = [
-        {**write.checkpoint, "the_saga": write.saga_id}
+        {**write.checkpoint, "saga_id": write.saga_id}
         for write in writes
         if write.definition is None
     ]
-    events = [dict(row) for write in writes for row in write.events]
-    memos = [dict(row) for write in writes for row in write.memos]
     consumed = [number for write in writes for number in write.consumed]
-    if created:
-        connection.execute(insert(saga_checkpoints), created)
-    if changed:
-        same = saga_checkpoints.c.saga_id == bindparam("the_saga")
-        connection.execute(update(saga_checkpoints).where(same), changed)
-    if events:
-        connection.execute(insert(saga_audit_logs), events)
-    if memos:
-        connection.execute(insert(saga_memos), memos)
+    _CHECKPOINTS.insert(connection, created)
+    _CHECKPOINTS.update(connection, _last_of_each(changed))
+    _EVENTS.insert(connection, [row for write in writes for row in write.events])
+    _MEMOS.insert(connection, [row for write in writes for row in write.memos])
     if consumed:
         connection.execute(delete(saga_inbox).where(saga_inbox.c.id.in_(consumed)))
+
+
+def _last_of_each(changed: Sequence[Columns]) -> Sequence[Columns]:
+    """Keep the last change of each row: one statement changes a row once."""
+    return list({row["saga_id"]: row for row in changed}.values())
 
 
 async def read_checkpoint(connection: AsyncConnection, saga_id: str) -> RowMapping:

@@ -1,8 +1,10 @@
 """Definitions, references, retries and redaction: the pure parts, against any input."""
 
+import hashlib
 import json
 import random
 from contextlib import suppress
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
@@ -22,6 +24,7 @@ from mcp_orchestrator.saga.catalog import KnownActions, NoActions
 from mcp_orchestrator.saga.redaction import REDACTED, Redactor
 from mcp_orchestrator.saga.references import find_references, resolve
 from mcp_orchestrator.store.canonical import as_json, canonical_json, clean_text
+from mcp_orchestrator.store.chain import COVERED, GENESIS, event_hash
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
@@ -212,3 +215,19 @@ def test_secrets_are_redacted_by_name_and_by_look() -> None:
     }  # fmt: skip
     assert redact.text("key sk-abcdefgh12345 refused") == f"key {REDACTED} refused"
     assert redact.text("postgresql://ann:hunter2@db/x") == f"postgresql://{REDACTED}@db/x"
+
+
+EVENT_VALUES = st.one_of(
+    st.none(), st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.text(),
+    st.datetimes(timezones=st.just(UTC)), st.dictionaries(st.text(), st.integers()),
+)  # fmt: skip
+
+
+@given(st.fixed_dictionaries({name: EVENT_VALUES for name in COVERED}))
+def test_the_hash_covers_the_canonical_form_of_an_event(event: dict[str, object]) -> None:
+    plain = {
+        name: value.isoformat(timespec="microseconds") if isinstance(value, datetime) else value
+        for name, value in event.items()
+    }
+    text = f"{GENESIS}\n{canonical_json(plain)}"
+    assert event_hash(GENESIS, event) == hashlib.sha256(text.encode("ascii")).hexdigest()
