@@ -4,14 +4,12 @@ import os
 import pwd
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import anyio
 import pytest
-from sqlalchemy import event
-from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy import Connection
 
 from mcp_orchestrator.errors import BackendUnavailableError
 from mcp_orchestrator.saga import (
@@ -122,7 +120,7 @@ async def test_a_full_disk_is_an_error_and_never_a_false_success(tmp_path: Path)
         engine = SagaEngine(database, committer, NoActions(), runner_id="t")
         definition = Effects().definition()
         kept = [(await engine.start(definition, {"n": n})).saga_id for n in range(3)]
-        fill_disk(committer)
+        await fill_disk(committer)
         accepted = list(kept)
         refused = 0
         while refused < 3:
@@ -137,13 +135,11 @@ async def test_a_full_disk_is_an_error_and_never_a_false_success(tmp_path: Path)
     await database.close()
 
 
-def fill_disk(committer: GroupCommitter) -> None:
+async def fill_disk(committer: GroupCommitter) -> None:
     """Let SQLite find no more room: its own page limit gives the same error as a full disk."""
 
-    def limit(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
-        connection.cursor().execute("PRAGMA max_page_count = 60")
+    def limit(connection: Connection, items: Sequence[int]) -> Sequence[int]:
+        connection.exec_driver_sql("PRAGMA max_page_count = 60")
+        return items
 
-    engine = committer.blocking_engine
-    assert engine is not None
-    engine.dispose()
-    event.listen(engine, "connect", limit)
+    await committer.submit_to(limit, 0)
