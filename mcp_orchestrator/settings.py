@@ -106,6 +106,18 @@ class Settings(BaseSettings):
     sandbox_concurrency: int = Field(
         default=8, ge=1, le=256, description="Runs at the same time; more wait their turn."
     )
+    sandbox_sessions: int = Field(
+        default=8, ge=0, le=256, description="Sandbox sessions that may be open at a time."
+    )
+    sandbox_session_idle_seconds: float = Field(
+        default=600.0, ge=1, description="After so long without a run a session is closed."
+    )
+    sandbox_keep_days: float = Field(
+        default=7.0, ge=0, description="How long files made by runs are kept; their hashes stay."
+    )
+    sandbox_allow_risky: bool = Field(
+        default=False, description="Whether callers may have refused programs run all the same."
+    )
     sandbox_risk_strict: int = Field(
         default=30, ge=0, le=101, description="Risk score from which a program gets tighter limits."
     )

@@ -7,6 +7,7 @@ import socket
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import anyio
@@ -23,7 +24,7 @@ from mcp_orchestrator.runtime.handlers import sandbox_handler
 from mcp_orchestrator.runtime.no_sandbox import NoBackend
 from mcp_orchestrator.runtime.providers import ProviderFactory, Providers
 from mcp_orchestrator.saga import SagaEngine, SagaMetrics
-from mcp_orchestrator.sandbox import RiskPolicy, Sandbox, open_sandbox
+from mcp_orchestrator.sandbox import RiskPolicy, Sandbox, SandboxMetrics, open_sandbox
 from mcp_orchestrator.settings import Settings
 from mcp_orchestrator.store.commits import GroupCommitter
 from mcp_orchestrator.store.engine import Database, open_engine
@@ -57,6 +58,7 @@ class Runtime:
     ledger: Ledger
     deliveries: Deliveries
     metrics: CollectorRegistry
+    runs: RunStore
 
 
 @asynccontextmanager
@@ -82,6 +84,7 @@ async def open_runtime(
             return
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(runtime.sagas.run)
+            tasks.start_soon(runtime.sandbox.tend)
             if settings.embedded_worker:
                 tasks.start_soon(runtime.worker.run)
             yield runtime
@@ -145,7 +148,10 @@ async def _build(settings: Settings, clock: Clock, stack: AsyncExitStack) -> Run
         settings, database=database, committer=committer, ledger=ledger, clock=clock, stack=stack
     )
     providers = await factory.build()
-    sandbox = await _open_sandbox(settings, RunStore(database, committer), clock)
+    metrics = CollectorRegistry()
+    runs = RunStore(database, committer)
+    await runs.forget_files(clock.now() - timedelta(days=settings.sandbox_keep_days))
+    sandbox = await _open_sandbox(settings, runs, clock, SandboxMetrics(metrics))
     stack.push_async_callback(sandbox.close)
     roles = Roles(
         configured_reasoner=providers.reasoner,
@@ -155,7 +161,6 @@ async def _build(settings: Settings, clock: Clock, stack: AsyncExitStack) -> Run
         ),
     )
     deliveries = Deliveries(settings.data_dir / "loops")
-    metrics = CollectorRegistry()
     registry = Registry()
     CodeLoop(roles, sandbox, deliveries, concurrency=settings.loop_concurrency).register(registry)
     registry.add_handler("sandbox.execute", sandbox_handler(sandbox))
@@ -180,11 +185,13 @@ async def _build(settings: Settings, clock: Clock, stack: AsyncExitStack) -> Run
     )
     return Runtime(
         settings, clock, database, committer, registry, packs, queue, worker, sagas, sandbox,
-        providers, roles, mailbox, ledger, deliveries, metrics,
+        providers, roles, mailbox, ledger, deliveries, metrics, runs,
     )  # fmt: skip
 
 
-async def _open_sandbox(settings: Settings, runs: RunStore, clock: Clock) -> Sandbox:
+async def _open_sandbox(
+    settings: Settings, runs: RunStore, clock: Clock, metrics: SandboxMetrics
+) -> Sandbox:
     """Open the sandbox; where there is none the server still starts, and refuses every run."""
     try:
         return await open_sandbox(
@@ -194,7 +201,10 @@ async def _open_sandbox(settings: Settings, runs: RunStore, clock: Clock) -> San
             warm=settings.sandbox_warm,
             concurrency=settings.sandbox_concurrency,
             risk_policy=RiskPolicy(settings.sandbox_risk_strict, settings.sandbox_risk_refuse),
+            sessions=settings.sandbox_sessions,
+            session_idle_seconds=settings.sandbox_session_idle_seconds,
             runs=runs,
+            metrics=metrics,
             clock=clock,
         )
     except SandboxUnavailableError as error:

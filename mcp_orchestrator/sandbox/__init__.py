@@ -1,8 +1,10 @@
 """Running code that nobody has read: one request in, one result out, whatever the back end."""
 
+from mcp_orchestrator.sandbox.artifacts import Artifact
 from mcp_orchestrator.sandbox.docker.building import build_image
+from mcp_orchestrator.sandbox.metrics import SandboxMetrics
 from mcp_orchestrator.sandbox.opening import DEFAULT_IMAGE, BackendChoice, open_sandbox
-from mcp_orchestrator.sandbox.policy import RiskPolicy
+from mcp_orchestrator.sandbox.policy import Decision, RiskPolicy
 from mcp_orchestrator.sandbox.request import ExecutionRequest, Limits, TestRequest
 from mcp_orchestrator.sandbox.result import (
     ExecutionResult,
@@ -14,10 +16,13 @@ from mcp_orchestrator.sandbox.result import (
 )
 from mcp_orchestrator.sandbox.risk import RiskFinding, RiskReport, assess
 from mcp_orchestrator.sandbox.sandbox import Sandbox
+from mcp_orchestrator.sandbox.sessions import SessionView
 
 __all__ = [
     "DEFAULT_IMAGE",
+    "Artifact",
     "BackendChoice",
+    "Decision",
     "ExecutionRequest",
     "ExecutionResult",
     "Frame",
@@ -27,7 +32,9 @@ __all__ = [
     "RiskReport",
     "RunStatus",
     "Sandbox",
+    "SandboxMetrics",
     "SandboxStatus",
+    "SessionView",
     "TestCase",
     "TestReport",
     "TestRequest",

@@ -6,6 +6,7 @@ from mcp_orchestrator.clock import Clock
 from mcp_orchestrator.errors import SandboxUnavailableError
 from mcp_orchestrator.sandbox.bubblewrap.backend import BubblewrapBackend
 from mcp_orchestrator.sandbox.docker.backend import DockerBackend
+from mcp_orchestrator.sandbox.metrics import SandboxMetrics
 from mcp_orchestrator.sandbox.policy import RiskPolicy
 from mcp_orchestrator.sandbox.port import Backend
 from mcp_orchestrator.sandbox.sandbox import Sandbox
@@ -27,6 +28,7 @@ async def open_sandbox(
     runs: RunStore | None = None,
     sessions: int = 8,
     session_idle_seconds: float = 600.0,
+    metrics: SandboxMetrics | None = None,
 ) -> Sandbox:
     """Open a sandbox and see that its walls stand; there is no unsandboxed fallback.
 
@@ -41,6 +43,7 @@ async def open_sandbox(
         runs: where every run is recorded; None records nothing.
         sessions: how many sessions may be open at a time.
         session_idle_seconds: after how long without a run a session is closed.
+        metrics: what is counted for Prometheus.
 
     Raises:
         SandboxUnavailableError: no isolation can be had, with each reason and remedy.
@@ -55,6 +58,7 @@ async def open_sandbox(
         runs=runs,
         sessions=sessions,
         session_idle_seconds=session_idle_seconds,
+        metrics=metrics,
     )
     try:
         await sandbox.check()

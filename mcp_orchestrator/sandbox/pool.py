@@ -4,6 +4,7 @@ from collections import deque
 
 from mcp_orchestrator.clock import Clock
 from mcp_orchestrator.errors import SandboxUnavailableError
+from mcp_orchestrator.sandbox.metrics import SandboxMetrics
 from mcp_orchestrator.sandbox.port import Backend, StartingWorker, Worker
 from mcp_orchestrator.sandbox.request import Limits
 
@@ -23,13 +24,23 @@ class WarmPool:
         profile: the limits they are started with.
         size: how many are kept; 0 starts each when it is needed.
         clock: for their age.
+        metrics: is told of every worker taken.
     """
 
-    def __init__(self, backend: Backend, profile: Limits, size: int, clock: Clock) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        profile: Limits,
+        size: int,
+        clock: Clock,
+        *,
+        metrics: SandboxMetrics | None = None,
+    ) -> None:
         self._backend = backend
         self._profile = profile
         self._size = size
         self._clock = clock
+        self._metrics = metrics
         self._waiting: deque[tuple[float, StartingWorker]] = deque()
         self._open = True
         self._used = clock.monotonic()
@@ -51,8 +62,9 @@ class WarmPool:
         Raises:
             SandboxUnavailableError: none could be started.
         """
-        self._used = self._clock.monotonic()
+        self._used = began = self._clock.monotonic()
         worker = await self._take_warm() if self._fits(limits) else None
+        warm = worker is not None
         if worker is None:
             self.misses += 1
             worker = await self._backend.begin(limits).ready()
@@ -61,6 +73,8 @@ class WarmPool:
         except BaseException:
             await worker.close()
             raise
+        if self._metrics is not None:
+            self._metrics.taken(self._clock.monotonic() - began, warm=warm)
         return worker
 
     async def shrink(self) -> None:

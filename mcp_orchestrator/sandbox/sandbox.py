@@ -17,6 +17,7 @@ from mcp_orchestrator.sandbox.job import (
     refused,
     result_of,
 )
+from mcp_orchestrator.sandbox.metrics import SandboxMetrics
 from mcp_orchestrator.sandbox.policy import Decision, RiskPolicy
 from mcp_orchestrator.sandbox.pool import WarmPool
 from mcp_orchestrator.sandbox.port import Backend
@@ -50,6 +51,7 @@ class Sandbox:
         runs: where every run is recorded; None records nothing.
         sessions: how many sessions may be open at a time.
         session_idle_seconds: after how long without a run a session is closed.
+        metrics: what is counted for Prometheus.
     """
 
     def __init__(
@@ -63,21 +65,30 @@ class Sandbox:
         runs: RunStore | None = None,
         sessions: int = 8,
         session_idle_seconds: float = 600.0,
+        metrics: SandboxMetrics | None = None,
     ) -> None:
         self._backend = backend
         self._clock = clock
         self._risk_policy = risk_policy
         self._runs = runs
         self._turns = anyio.Semaphore(concurrency)
-        self._pool = WarmPool(backend, Limits(), warm, clock)
+        self._metrics = metrics
+        self._pool = WarmPool(backend, Limits(), warm, clock, metrics=metrics)
         self._sessions = Sessions(
             self._pool, clock, backend.name, most=sessions, idle_seconds=session_idle_seconds
         )
+        if metrics is not None:
+            metrics.watch(lambda: len(self._pool), lambda: len(self._sessions))
 
     @property
     def backend_name(self) -> str:
         """``bubblewrap`` or ``docker``."""
         return self._backend.name
+
+    @property
+    def risk_policy(self) -> RiskPolicy:
+        """What the risk score decides."""
+        return self._risk_policy
 
     @property
     def pool(self) -> WarmPool:
@@ -205,6 +216,8 @@ class Sandbox:
                     result, transcript = await self._run_on_worker(job, listener)
                 else:
                     result, transcript = await self._sessions.run(job, job.session_id, listener)
+        if self._metrics is not None:
+            self._metrics.ended(result)
         if self._runs is not None:
             row = record_of(job, result, started, self._clock.now())
             await self._runs.add(row, files_of(result, transcript))

@@ -7,6 +7,7 @@ from mcp.server import MCPServer
 from mcp_orchestrator.codeloop import Problem, write_report
 from mcp_orchestrator.errors import NotFoundError
 from mcp_orchestrator.runtime import Runtime
+from mcp_orchestrator.server import run_resources
 from mcp_orchestrator.server.teaching import teaching_resource
 from mcp_orchestrator.server.toolsets.loop import get_loop, loop_result, view_loop
 from mcp_orchestrator.server.toolsets.queue import view_list, view_stats, view_task
@@ -84,3 +85,5 @@ def register(server: MCPServer[None], runtime: Runtime) -> None:
                 f"Loop {loop_id!r} has no report yet.", remedy="Wait with loop_get."
             )
         return write_report(Problem.model_validate(view.input), result)
+
+    run_resources.register(server, runtime)

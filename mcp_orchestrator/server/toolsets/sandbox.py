@@ -1,27 +1,57 @@
 """Tools of the sandbox: running code that nobody has read."""
 
-from typing import Annotated
+import base64
+import binascii
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Literal
+from urllib.parse import quote
 
+import anyio
 from mcp.server import MCPServer
-from mcp_types import ToolAnnotations
+from mcp_types import (
+    CallToolResult,
+    ContentBlock,
+    ImageContent,
+    ResourceLink,
+    TextContent,
+    ToolAnnotations,
+)
 from pydantic import BaseModel, Field
 
+from mcp_orchestrator.errors import InvalidInputError, OrchestratorError
 from mcp_orchestrator.runtime import Runtime
 from mcp_orchestrator.sandbox import (
+    Artifact,
     ExecutionRequest,
     ExecutionResult,
     Limits,
+    RiskReport,
     RunStatus,
     TestReport,
     TestRequest,
+    assess,
 )
 from mcp_orchestrator.server.teaching import teaching
+from mcp_orchestrator.server.waiting import ToolContext
 
 LARGEST_CODE = 200_000
+#: Images up to this size are put into the answer, the first few of them.
+_LARGEST_IMAGE = 1 << 20
+_MOST_IMAGES = 4
 
 Code = Annotated[str, Field(max_length=LARGEST_CODE)]
 TimeoutSeconds = Annotated[float, Field(gt=0, le=50, description="Wall time, in seconds.")]
 MemoryMegabytes = Annotated[int, Field(ge=16, le=4096, description="Memory, in MiB.")]
+
+
+class ArtifactView(BaseModel):
+    """A file that a program made."""
+
+    path: str
+    resource: str = Field(description="Where it can be read.")
+    media_type: str
+    size_bytes: int
 
 
 class RunView(BaseModel):
@@ -40,6 +70,37 @@ class RunView(BaseModel):
     layers: list[str] = Field(description="The isolation that really held.")
     risk_score: float = Field(description="0 to 100, of the code as it is written.")
     risk_findings: list[str]
+    resource: str = Field(description="Where the whole run can be read.")
+    stdout_resource: str | None = Field(description="Where all of stdout is, when it was cut.")
+    artifacts: list[ArtifactView] = Field(description="Files that the program made or changed.")
+    artifacts_omitted: list[str] = Field(description="Files left out, and why.")
+
+
+class RiskView(BaseModel):
+    """What is suspicious about a program, before it runs."""
+
+    score: int = Field(description="0 to 100, from both axes.")
+    capability: int = Field(description="0 to 100: what it reaches for.")
+    opacity: int = Field(description="0 to 100: what it hides.")
+    decision: Literal["run", "run_strictly", "refuse"] = Field(
+        description="What sandbox_execute would do with it."
+    )
+    findings: list[str]
+
+
+class OpenSessionView(BaseModel):
+    """A sandbox that keeps its state between runs."""
+
+    session_id: str
+    idle_until: datetime = Field(description="When it is closed unless it is used before.")
+    next: str = Field(description="What to do now.")
+
+
+class ClosedSessionView(BaseModel):
+    """A session that is no more."""
+
+    session_id: str
+    closed: bool
 
 
 class TestView(BaseModel):
@@ -76,11 +137,105 @@ def view_run(result: ExecutionResult) -> RunView:
         backend=result.backend,
         layers=list(result.layers),
         risk_score=result.risk.score,
-        risk_findings=[
-            f"line {finding.line}: {finding.message} ({finding.rule})"
-            for finding in result.risk.findings
+        risk_findings=_describe(result.risk),
+        resource=f"run://{result.run_id}",
+        stdout_resource=f"run://{result.run_id}/stdout" if result.stdout_truncated else None,
+        artifacts=[
+            ArtifactView(
+                path=artifact.path,
+                resource=_artifact_uri(result.run_id, artifact.path),
+                media_type=artifact.media_type,
+                size_bytes=artifact.size_bytes,
+            )
+            for artifact in result.artifacts
         ],
+        artifacts_omitted=[f"{path}: {why}" for path, why in result.artifacts_omitted],
     )
+
+
+def _describe(risk: RiskReport) -> list[str]:
+    return [f"line {each.line}: {each.message} ({each.rule})" for each in risk.findings]
+
+
+def _artifact_uri(run_id: str, path: str) -> str:
+    return f"run://{run_id}/artifacts/{quote(path)}"
+
+
+def answer_of(result: ExecutionResult) -> CallToolResult:
+    """Show a run to a client: its view, the images it made, links to its other files."""
+    view = view_run(result)
+    blocks: list[ContentBlock] = [TextContent(text=view.model_dump_json(indent=2))]
+    images = 0
+    for artifact in result.artifacts:
+        if _is_shown(artifact) and images < _MOST_IMAGES:
+            images += 1
+            data = base64.b64encode(artifact.content).decode()
+            blocks.append(ImageContent(data=data, mime_type=artifact.media_type))
+        else:
+            uri = _artifact_uri(result.run_id, artifact.path)
+            blocks.append(
+                ResourceLink(
+                    name=artifact.path,
+                    uri=uri,
+                    mime_type=artifact.media_type,
+                    size=artifact.size_bytes,
+                )
+            )
+    return CallToolResult(content=blocks, structured_content=view.model_dump(mode="json"))
+
+
+def _is_shown(artifact: Artifact) -> bool:
+    kinds = {"image/png", "image/jpeg", "image/gif"}
+    return artifact.media_type in kinds and artifact.size_bytes <= _LARGEST_IMAGE
+
+
+def _decode(files: Mapping[str, str]) -> dict[str, bytes]:
+    try:
+        return {path: base64.b64decode(text, validate=True) for path, text in files.items()}
+    except binascii.Error as error:
+        raise InvalidInputError(f"files_base64: {error}.", remedy="Encode in base64.") from error
+
+
+def _check_allowed(runtime: Runtime, *, allow_risky: bool) -> None:
+    if allow_risky and not runtime.settings.sandbox_allow_risky:
+        raise InvalidInputError(
+            "This server lets nobody set allow_risky.",
+            remedy="Change the lines that sandbox_check_risk names, or ask whoever runs the "
+            "server to set sandbox_allow_risky.",
+        )
+
+
+async def _run_telling(
+    runtime: Runtime, request: ExecutionRequest, session_id: str | None, context: ToolContext
+) -> ExecutionResult:
+    """Run a program, passing its output on as progress while it runs."""
+    sender, receiver = anyio.create_memory_object_stream[str](256)
+    outcome: list[ExecutionResult | OrchestratorError] = []
+
+    def listen(stream: str, text: str) -> None:
+        try:
+            sender.send_nowait(text if stream == "stdout" else f"stderr: {text}")
+        except anyio.WouldBlock:
+            return  # the client is slow; the result has it all
+
+    async def tell() -> None:
+        count = 0.0
+        async with receiver:
+            async for text in receiver:
+                count += 1
+                await context.report_progress(count, None, text)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(tell)
+        with sender:
+            try:
+                ended = await runtime.sandbox.run(request, session_id=session_id, listener=listen)
+            except OrchestratorError as error:  # raised outside, where no group wraps it
+                ended = error
+            outcome.append(ended)
+    if isinstance(outcome[0], OrchestratorError):
+        raise outcome[0]
+    return outcome[0]
 
 
 def view_tests(report: TestReport) -> TestRunView:
@@ -112,25 +267,93 @@ def register(server: MCPServer[None], runtime: Runtime) -> None:
         read_only_hint=False, destructive_hint=False, idempotent_hint=False, open_world_hint=False
     )
 
+    reading = ToolAnnotations(
+        read_only_hint=True, destructive_hint=False, idempotent_hint=True, open_world_hint=False
+    )
+
     @server.tool(title="Run Python in the sandbox", annotations=harmless)
     @teaching
     async def sandbox_execute(
+        context: ToolContext,
         code: Annotated[Code, Field(description="A Python program; print what you want to see.")],
         stdin: Annotated[Code, Field(description="Its standard input.")] = "",
         files: Annotated[
             dict[str, str], Field(description="Text files put beside it, by relative path.")
         ] = {},  # noqa: B006 - read only, and the schema shows the default
+        files_base64: Annotated[
+            dict[str, str], Field(description="Binary files, in base64, by relative path.")
+        ] = {},  # noqa: B006
+        arguments: Annotated[list[str], Field(description="Its command-line arguments.")] = [],  # noqa: B006
+        language: Annotated[
+            Literal["python", "bash", "node"],
+            Field(description="bash and node only where the sandbox has them."),
+        ] = "python",
         timeout_seconds: TimeoutSeconds = 10,
         memory_megabytes: MemoryMegabytes = 256,
-    ) -> RunView:
+        session_id: Annotated[
+            str | None, Field(description="Run it in a session from sandbox_open.")
+        ] = None,
+        allow_risky: Annotated[
+            bool, Field(description="Run it whatever its risk score; the walls stay the same.")
+        ] = False,
+    ) -> Annotated[CallToolResult, RunView]:
         """Run untrusted Python without network, files or privileges, under limits.
 
-        An error of the program is a normal answer (status, exit code, stderr). To judge a
-        program by tests use sandbox_run_tests; to run it later, queue_add_task.
+        An error of the program is a normal answer (status, exit code, stderr). Files that it
+        makes in its working folder come back as resources, images inline. To judge a program
+        by tests use sandbox_run_tests; to run it later, queue_add_task.
         """
-        limits = Limits(wall_seconds=timeout_seconds, memory_bytes=memory_megabytes << 20)
-        request = ExecutionRequest(code=code, stdin=stdin, files=dict(files), limits=limits)
-        return view_run(await runtime.sandbox.run(request))
+        _check_allowed(runtime, allow_risky=allow_risky)
+        request = ExecutionRequest(
+            code=code,
+            language=language,
+            stdin=stdin,
+            files={**files, **_decode(files_base64)},
+            arguments=tuple(arguments),
+            limits=Limits(wall_seconds=timeout_seconds, memory_bytes=memory_megabytes << 20),
+            allow_risky=allow_risky,
+        )
+        return answer_of(await _run_telling(runtime, request, session_id, context))
+
+    @server.tool(title="Score a program's risk", annotations=reading)
+    @teaching
+    async def sandbox_check_risk(
+        code: Annotated[Code, Field(description="A Python program.")],
+    ) -> RiskView:
+        """Say what is suspicious about a program without running it, line by line.
+
+        The score is advice; the sandbox isolates every program, whatever its score.
+        """
+        risk = assess(code)
+        decision = runtime.sandbox.risk_policy.decide(risk, allow_risky=False)
+        return RiskView(
+            score=risk.score,
+            capability=risk.capability,
+            opacity=risk.opacity,
+            decision=decision.value,
+            findings=_describe(risk),
+        )
+
+    @server.tool(title="Open a sandbox session", annotations=harmless)
+    @teaching
+    async def sandbox_open(memory_megabytes: MemoryMegabytes = 256) -> OpenSessionView:
+        """Open a Python that keeps variables, imports and files between runs.
+
+        Pass its session_id to sandbox_execute. A run that hangs or dies ends the session.
+        """
+        view = await runtime.sandbox.open_session(Limits(memory_bytes=memory_megabytes << 20))
+        return OpenSessionView(
+            session_id=view.session_id,
+            idle_until=view.idle_until,
+            next="Call sandbox_execute with this session_id; end with sandbox_close.",
+        )
+
+    @server.tool(title="Close a sandbox session", annotations=harmless)
+    @teaching
+    async def sandbox_close(session_id: str) -> ClosedSessionView:
+        """Close a session from sandbox_open; its variables and files are lost."""
+        await runtime.sandbox.close_session(session_id)
+        return ClosedSessionView(session_id=session_id, closed=True)
 
     @server.tool(title="Test Python in the sandbox", annotations=harmless)
     @teaching
