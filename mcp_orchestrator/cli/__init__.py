@@ -14,6 +14,7 @@ from mcp_orchestrator import __version__
 from mcp_orchestrator.cli import queue, sandbox
 from mcp_orchestrator.cli.running import DataDir, LogLevel, run_until_done, settings_from
 from mcp_orchestrator.cli.spend import spend
+from mcp_orchestrator.cli.worker import worker
 from mcp_orchestrator.demo.demo import run_demo
 from mcp_orchestrator.errors import OrchestratorError
 from mcp_orchestrator.hosts import claude_desktop
@@ -33,6 +34,7 @@ app.add_typer(install_app, name="install")
 app.add_typer(queue.app, name="queue")
 app.add_typer(sandbox.app, name="sandbox")
 app.command()(spend)
+app.command()(worker)
 
 
 @app.command()
@@ -58,18 +60,6 @@ def serve(
             await until_signalled(
                 lambda: serve_stdio(runtime, streams) if streams else serve_http(runtime)
             )
-
-    run_until_done(run)
-
-
-@app.command()
-def worker(data_dir: DataDir = None, log_level: LogLevel = None) -> None:
-    """Run queued tasks and sagas without serving any client."""
-    settings = settings_from(data_dir=data_dir, log_level=log_level, embedded_worker=True)
-
-    async def run() -> None:
-        async with open_runtime(settings):
-            await until_signalled(anyio.sleep_forever)
 
     run_until_done(run)
 

@@ -1,5 +1,7 @@
 """Task handlers of the program's own: what can be queued without any pack."""
 
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
 from typing import cast
 
 from pydantic import JsonValue, TypeAdapter
@@ -11,6 +13,17 @@ from mcp_orchestrator.sandbox import ExecutionRequest, ExecutionResult, Limits, 
 _Result = TypeAdapter(ExecutionResult)
 #: Files may be large and need not be text; they are read by run://{id}/artifacts/{path}.
 _CONTENTS = {"artifacts": {"__all__": {"content"}}}
+
+
+def chosen_handlers(
+    handlers: Mapping[str, TaskHandler], patterns: Sequence[str]
+) -> dict[str, TaskHandler]:
+    """Return the handlers of the types that match a pattern; all of them where there is none."""
+    return {
+        name: handler
+        for name, handler in handlers.items()
+        if not patterns or any(fnmatchcase(name, pattern) for pattern in patterns)
+    }
 
 
 def sandbox_handler(sandbox: Sandbox) -> TaskHandler:

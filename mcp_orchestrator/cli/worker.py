@@ -1,0 +1,153 @@
+"""`mcp-orchestrator worker`: processes that run queued tasks and sagas, and are kept alive."""
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Annotated
+
+import anyio
+import typer
+from anyio.abc import Process
+
+from mcp_orchestrator.cli.running import DataDir, LogLevel, run_until_done, settings_from
+from mcp_orchestrator.clock import SystemClock
+from mcp_orchestrator.runtime import open_runtime
+from mcp_orchestrator.settings import Settings
+from mcp_orchestrator.shutdown import until_signalled
+
+_log = logging.getLogger(__name__)
+#: A process that lived shorter than this waits longer before its next start, in seconds.
+_SHORT_LIFE = 10.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 30.0
+#: How often a worker process looks whether its supervisor is still there, in seconds.
+_PARENT_LOOK = 1.0
+#: Beyond the grace period, how long a process may take to close before it is killed, in seconds.
+_CLOSING = 10.0
+
+
+def worker(
+    *,
+    workers: Annotated[int, typer.Option("--workers", min=1, max=256, help="Processes.")] = 1,
+    concurrency: Annotated[
+        int | None, typer.Option("--concurrency", help="Tasks at once in each process.")
+    ] = None,
+    queues: Annotated[
+        str | None,
+        typer.Option(
+            "--queues", "--types", help="Only tasks of these types; patterns such as a.*,b.*"
+        ),
+    ] = None,
+    data_dir: DataDir = None,
+    log_level: LogLevel = None,
+    parent: Annotated[int | None, typer.Option("--parent", hidden=True)] = None,
+) -> None:
+    """Run queued tasks and sagas without serving any client.
+
+    SIGTERM or Ctrl-C lets running tasks end or hands them back; a second one does not wait.
+    """
+    settings = settings_from(
+        data_dir=data_dir,
+        log_level=log_level,
+        embedded_worker=True,
+        worker_concurrency=concurrency,
+        worker_types=None if queues is None else queues.split(","),
+    )
+    if workers == 1:
+        run_until_done(lambda: _work(settings, parent))
+        return
+    options = {
+        "--concurrency": concurrency,
+        "--queues": queues,
+        "--data-dir": data_dir,
+        "--log-level": log_level,
+        "--parent": os.getpid(),
+    }
+    command = [sys.executable, "-m", "mcp_orchestrator", "worker"]
+    for name, value in options.items():
+        command += [] if value is None else [name, str(value)]
+    supervisor = Supervisor(command, workers, settings.grace_seconds + _CLOSING)
+    anyio.run(supervisor.run)
+
+
+async def _work(settings: Settings, parent: int | None) -> None:
+    async def stay() -> None:
+        while parent is None or os.getppid() == parent:
+            await SystemClock().sleep(_PARENT_LOOK)
+        _log.warning("The supervisor %d is gone; stopping.", parent)
+
+    async with open_runtime(settings):
+        await until_signalled(stay)
+
+
+@dataclass
+class Supervisor:
+    """Keeps a number of processes alive.
+
+    Args:
+        command: what each process runs.
+        count: how many there are.
+        patience: how long they may take to end when asked to, in seconds.
+    """
+
+    command: Sequence[str]
+    count: int
+    patience: float
+    _processes: dict[int, Process] = field(default_factory=dict[int, Process])
+    _stopping: bool = False
+
+    async def run(self) -> None:
+        """Start the processes, and start again those that die, until a signal says to stop."""
+        async with anyio.create_task_group() as tasks:
+            for number in range(self.count):
+                tasks.start_soon(self._keep, number)
+            with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+                async for _ in signals:
+                    if self._stopping:
+                        self._signal(signal.SIGKILL)
+                    else:
+                        self._stopping = True
+                        self._signal(signal.SIGTERM)
+                        tasks.start_soon(self._end_within_patience)
+                        tasks.start_soon(self._leave_when_ended, tasks.cancel_scope)
+
+    async def _keep(self, number: int) -> None:
+        pause = _FIRST_PAUSE
+        while not self._stopping:
+            began = anyio.current_time()
+            # a session of its own, so that Ctrl-C reaches it once, from here
+            process = await anyio.open_process(
+                self.command, stdin=subprocess.DEVNULL, stdout=None, stderr=None,
+                start_new_session=True,
+            )  # fmt: skip
+            self._processes[number] = process
+            if self._stopping:
+                process.terminate()
+            code = await process.wait()
+            del self._processes[number]
+            if self._stopping:
+                return
+            lived = anyio.current_time() - began
+            pause = _FIRST_PAUSE if lived > _SHORT_LIFE else min(pause * 2, _LONGEST_PAUSE)
+            _log.warning(
+                "Worker process %d ended with %d after %.1f s; starting another in %.1f s.",
+                process.pid, code, lived, pause,
+            )  # fmt: skip
+            await anyio.sleep(pause)
+
+    async def _end_within_patience(self) -> None:
+        await anyio.sleep(self.patience)
+        self._signal(signal.SIGKILL)
+
+    async def _leave_when_ended(self, scope: anyio.CancelScope) -> None:
+        for process in list(self._processes.values()):
+            await process.wait()
+        scope.cancel()
+
+    def _signal(self, number: signal.Signals) -> None:
+        for process in list(self._processes.values()):
+            if process.returncode is None:
+                process.send_signal(number)
