@@ -8,14 +8,16 @@ from mcp_orchestrator.saga.explanation import Explanation, explain, mermaid
 from mcp_orchestrator.saga.intervention import Interventions, Order, Preview
 from mcp_orchestrator.saga.metrics import SagaMetrics
 from mcp_orchestrator.saga.orchestrator import SagaConfig, SagaOrchestrator, SagaResult
-from mcp_orchestrator.saga.parsing import DefinitionDocument, parse_definition
+from mcp_orchestrator.saga.parsing import DefinitionDocument, RetryDocument, parse_definition
 from mcp_orchestrator.saga.retry import NO_RETRY, RetryPolicy
 from mcp_orchestrator.saga.states import SagaState, StepState
 from mcp_orchestrator.saga.step import Action, ActionCatalog, StepHandle, StepOperations
 from mcp_orchestrator.saga.values import JsonObject, JsonValue
 from mcp_orchestrator.saga.view import AuditEvent, SagaView, StepView
+from mcp_orchestrator.saga.waits import BUILT_IN_ACTIONS
 
 __all__ = [
+    "BUILT_IN_ACTIONS",
     "NO_RETRY",
     "Action",
     "ActionCatalog",
@@ -29,6 +31,7 @@ __all__ = [
     "JsonValue",
     "Order",
     "Preview",
+    "RetryDocument",
     "RetryPolicy",
     "SagaConfig",
     "SagaDefinition",

@@ -7,28 +7,19 @@ from mcp.server import MCPServer
 from mcp_orchestrator.codeloop import Problem, write_report
 from mcp_orchestrator.errors import NotFoundError
 from mcp_orchestrator.runtime import Runtime
+from mcp_orchestrator.saga import mermaid
 from mcp_orchestrator.server import run_resources
 from mcp_orchestrator.server.teaching import teaching_resource
 from mcp_orchestrator.server.toolsets.loop import get_loop, loop_result, view_loop
 from mcp_orchestrator.server.toolsets.queue import view_list, view_stats, view_task
-from mcp_orchestrator.server.toolsets.saga import describe_event, view_saga
+from mcp_orchestrator.server.toolsets.saga_views import describe_event, view_saga, whole_trail
 
 _PAGE = 100
 
 
 def register(server: MCPServer[None], runtime: Runtime) -> None:
     """Add the resource templates to a server."""
-
-    @server.resource("saga://{saga_id}", name="saga", mime_type="application/json")
-    @teaching_resource
-    async def read_saga(saga_id: str) -> str:
-        """Read a saga with its steps, its context and its audit trail."""
-        view = await runtime.sagas.get(saga_id)
-        audit = await runtime.sagas.audit(saga_id)
-        whole = view_saga(view).model_dump(mode="json")
-        whole["input"] = view.input
-        whole["audit"] = [describe_event(event) for event in audit]
-        return json.dumps(whole, indent=2, ensure_ascii=False)
+    _register_sagas(server, runtime)
 
     @server.resource("task://{task_id}", name="task", mime_type="application/json")
     @teaching_resource
@@ -87,3 +78,28 @@ def register(server: MCPServer[None], runtime: Runtime) -> None:
         return write_report(Problem.model_validate(view.input), result)
 
     run_resources.register(server, runtime)
+
+
+def _register_sagas(server: MCPServer[None], runtime: Runtime) -> None:
+    @server.resource("saga://{saga_id}", name="saga", mime_type="application/json")
+    @teaching_resource
+    async def read_saga(saga_id: str) -> str:
+        """Read a saga with its steps, its context and its audit trail."""
+        view = await runtime.sagas.get(saga_id)
+        audit = await runtime.sagas.audit(saga_id)
+        whole = view_saga(view).model_dump(mode="json")
+        whole["input"] = view.input
+        whole["audit"] = [describe_event(event) for event in audit]
+        return json.dumps(whole, indent=2, ensure_ascii=False)
+
+    @server.resource("saga://{saga_id}/audit", name="saga-audit", mime_type="application/jsonl")
+    @teaching_resource
+    async def read_saga_audit(saga_id: str) -> str:
+        """Read a saga's whole audit trail, one JSON object for each event."""
+        return await whole_trail(runtime.sagas, saga_id)
+
+    @server.resource("saga://{saga_id}/graph", name="saga-graph", mime_type="text/vnd.mermaid")
+    @teaching_resource
+    async def read_saga_graph(saga_id: str) -> str:
+        """Read a saga as a Mermaid flow chart, coloured by state."""
+        return mermaid(await runtime.sagas.get(saga_id))

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import RowMapping, select
+from sqlalchemy import RowMapping, func, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mcp_orchestrator.store.chain import GENESIS, event_hash
@@ -94,3 +94,41 @@ async def verify_all(connection: AsyncConnection) -> AsyncIterator[Tampering]:
         if not page:
             return
         last = page[-1]
+
+
+async def settled_end(connection: AsyncConnection) -> int:
+    """Return the number of a row up to which the trail of all sagas will not change any more.
+
+    PostgreSQL hands out numbers before it commits, so that a smaller one may appear after a
+    greater; waiting for the writers of this moment leaves none out.
+
+    Args:
+        connection: in a transaction of its own, which ends soon after: writers wait for it.
+    """
+    if connection.dialect.name != "sqlite":
+        await connection.execute(text("LOCK TABLE saga_audit_logs IN SHARE MODE"))
+    return await connection.scalar(select(func.max(saga_audit_logs.c.id))) or 0
+
+
+async def read_trail(
+    connection: AsyncConnection,
+    *,
+    after: int,
+    until: int,
+    saga_id: str | None = None,
+    limit: int = 1000,
+) -> Sequence[RowMapping]:
+    """Return events of all sagas in the order of their numbers in the whole trail.
+
+    Args:
+        connection: where to read.
+        after: only rows with a higher number.
+        until: the last number; see ``settled_end``.
+        saga_id: only of this saga.
+        limit: how many at the most.
+    """
+    table = saga_audit_logs.c
+    query = select(saga_audit_logs).where(table.id > after, table.id <= until)
+    if saga_id is not None:
+        query = query.where(table.saga_id == saga_id)
+    return (await connection.execute(query.order_by(table.id).limit(limit))).mappings().all()

@@ -1,7 +1,6 @@
 """Tools of the saga engine: several steps that finish, or undo themselves."""
 
-from datetime import datetime
-from typing import Annotated, cast
+from typing import Annotated, Literal
 
 from mcp.server import MCPServer
 from mcp_types import ToolAnnotations
@@ -9,22 +8,25 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from mcp_orchestrator.runtime import Runtime
 from mcp_orchestrator.saga import (
-    AuditEvent,
+    BUILT_IN_ACTIONS,
     JsonObject,
+    RetryDocument,
     SagaDefinition,
     SagaState,
-    SagaView,
     parse_definition,
 )
 from mcp_orchestrator.server.teaching import teaching
-from mcp_orchestrator.server.waiting import (
-    ASK_AGAIN_AFTER,
-    ToolContext,
-    WaitSeconds,
-    follow_saga,
+from mcp_orchestrator.server.toolsets import saga_control
+from mcp_orchestrator.server.toolsets.saga_views import (
+    SagaReport,
+    SagaSummary,
+    describe_event,
+    summarise_saga,
+    view_saga,
 )
+from mcp_orchestrator.server.waiting import ToolContext, WaitSeconds, follow_saga
 
-_ENDED = (SagaState.COMPLETED, SagaState.FAILED, SagaState.ABORTED)
+__all__ = ["SagaReport", "describe_event", "register", "view_saga"]
 
 
 class StepSpec(BaseModel):
@@ -43,74 +45,20 @@ class StepSpec(BaseModel):
         default=None, description="The action that undoes it; by default the one it declares."
     )
     timeout: float | None = Field(default=None, gt=0, description="Seconds for one attempt.")
-
-
-class StepReport(BaseModel):
-    """One step as it stands."""
-
-    name: str
-    state: str
-    attempts: int
-    result: JsonValue = None
-    error: str | None
-
-
-class SagaReport(BaseModel):
-    """A saga as a client sees it."""
-
-    saga_id: str
-    saga_type: str
-    state: SagaState
-    steps: list[StepReport]
-    error: str | None
-    started_at: datetime
-    updated_at: datetime
-    needs_person: list[JsonValue] = Field(description="Compensations that failed for good.")
-    audit: list[str] | None = Field(default=None, description="One line an event, oldest first.")
-    resource: str = Field(description="Where the whole saga and its audit can be read.")
-    next: str = Field(description="What to do now.")
-
-
-def view_saga(view: SagaView, audit: list[AuditEvent] | None = None) -> SagaReport:
-    """Show a saga to a client."""
-    ended = view.state in _ENDED
-    again = f"Call saga_get with this saga_id again in {ASK_AGAIN_AFTER:.0f} s."
-    return SagaReport(
-        saga_id=view.saga_id,
-        saga_type=view.saga_type,
-        state=view.state,
-        steps=[
-            StepReport(
-                name=step.name,
-                state=step.state,
-                attempts=step.attempts,
-                result=step.result,
-                error=step.error,
-            )
-            for step in view.steps
-        ],
-        error=view.error,
-        started_at=view.started_at,
-        updated_at=view.updated_at,
-        needs_person=cast("list[JsonValue]", list(view.needs_person)),
-        audit=[describe_event(event) for event in audit] if audit is not None else None,
-        resource=f"saga://{view.saga_id}",
-        next="The saga has ended." if ended else again,
+    retry: RetryDocument | None = Field(default=None, description="When and how often again.")
+    group: str | None = Field(
+        default=None, description="Neighbours with the same group run at the same time."
+    )
+    pivot: bool = Field(default=False, description="Once it is done the saga only goes forward.")
+    on_uncertain: Literal["repeat", "hold"] = Field(
+        default="repeat", description="What to do if the server died while it ran."
     )
 
 
-def describe_event(event: AuditEvent) -> str:
-    """Return one line on an audit event."""
-    parts = [f"{event.sequence:>3}", event.timestamp.isoformat(timespec="milliseconds")]
-    parts.append(event.event_type)
-    if event.step_name:
-        parts.append(event.step_name)
-    if event.state_before and event.state_before != event.state_after:
-        parts.append(f"{event.state_before} → {event.state_after}")
-    message = event.event_data.get("message") or event.error_message
-    if message:
-        parts.append(f"({message})")
-    return " ".join(parts)
+class SagaList(BaseModel):
+    """Some sagas."""
+
+    sagas: list[SagaSummary]
 
 
 def read_definition(runtime: Runtime, name: str, steps: list[StepSpec]) -> SagaDefinition:
@@ -121,15 +69,13 @@ def read_definition(runtime: Runtime, name: str, steps: list[StepSpec]) -> SagaD
     """
     written: list[JsonValue] = []
     for index, step in enumerate(steps):
-        path = f"$.steps[{index}]"
-        runtime.registry.check_step(step.action, step.arguments, f"{path}.arguments")
+        if step.action not in BUILT_IN_ACTIONS:
+            path = f"$.steps[{index}].arguments"
+            runtime.registry.check_step(step.action, step.arguments, path)
+        as_json: JsonObject = step.model_dump(mode="json", exclude_none=True)
         compensation = step.compensation or runtime.registry.compensation_of(step.action)
-        as_json: JsonObject = {"name": step.name, "action": step.action}
-        as_json["arguments"] = step.arguments
         if compensation is not None:
             as_json["compensation"] = compensation
-        if step.timeout is not None:
-            as_json["timeout"] = step.timeout
         written.append(as_json)
     return parse_definition({"name": name, "steps": written}, runtime.registry)
 
@@ -192,3 +138,20 @@ def register(server: MCPServer[None], runtime: Runtime) -> None:
             view = await runtime.sagas.get(saga_id)
         audit = await runtime.sagas.audit(saga_id) if include_audit else None
         return view_saga(view, audit)
+
+    @server.tool(
+        title="List sagas",
+        annotations=ToolAnnotations(read_only_hint=True, open_world_hint=False),
+    )
+    @teaching
+    async def saga_list(
+        state: Annotated[SagaState | None, Field(description="Only in this state.")] = None,
+        saga_type: Annotated[str | None, Field(description="Only of this name.")] = None,
+        error: Annotated[str | None, Field(description="Only with this text in the error.")] = None,
+        limit: Annotated[int, Field(ge=1, le=100)] = 20,
+    ) -> SagaList:
+        """List sagas, the latest changed first, to find one or to see which need a person."""
+        found = await runtime.sagas.list_sagas(state, saga_type, limit=limit, error=error)
+        return SagaList(sagas=[summarise_saga(view) for view in found])
+
+    saga_control.register(server, runtime)

@@ -1,0 +1,77 @@
+"""`mcp-orchestrator audit …`: reading, checking and exporting what happened to sagas."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mcp_orchestrator.cli.running import DataDir
+from mcp_orchestrator.cli.saga import with_sagas
+from mcp_orchestrator.runtime.saga_store import SagaStore
+from mcp_orchestrator.store.audit import verify_all, verify_saga
+from mcp_orchestrator.store.export import export_audit
+
+app = typer.Typer(help="Read, check and export the sagas' audit trail.", no_args_is_help=True)
+
+
+@app.command()
+def verify(
+    saga_id: Annotated[str | None, typer.Argument(help="One saga; all without.")] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Recompute the hash chains; name every altered, removed or reordered event, and fail."""
+    found: list[str] = []
+
+    async def work(store: SagaStore) -> None:
+        async with store.database.read() as connection:
+            if saga_id is None:
+                places = [place async for place in verify_all(connection)]
+            else:
+                places = await verify_saga(connection, saga_id)
+        found.extend(f"{place.saga_id} event {place.sequence}: {place.what}" for place in places)
+
+    with_sagas(work, data_dir=data_dir)
+    for line in found:
+        typer.echo(line)
+    typer.echo(f"{len(found)} faults" if found else "The audit trail is intact.")
+    raise typer.Exit(1 if found else 0)
+
+
+@app.command()
+def show(
+    saga_id: str,
+    after: Annotated[int, typer.Option(min=0, help="Only events with a higher number.")] = 0,
+    data_dir: DataDir = None,
+) -> None:
+    """Print a saga's history, a line for each event."""
+
+    async def work(store: SagaStore) -> None:
+        last = after
+        while page := await store.sagas.audit(saga_id, after=last):
+            for event in page:
+                moved = event.state_before != event.state_after
+                parts = [
+                    f"{event.sequence:>4}", event.timestamp.isoformat(timespec="milliseconds"),
+                    event.event_type.value, event.step_name or "",
+                    f"{event.state_before} → {event.state_after}" if moved else "",
+                    event.error_message or "",
+                ]  # fmt: skip
+                typer.echo(" ".join(part for part in parts if part))
+            last = page[-1].sequence
+
+    with_sagas(work, data_dir=data_dir)
+
+
+@app.command()
+def export(
+    path: Annotated[Path, typer.Argument(help="A file of JSON Lines; it is continued.")],
+    saga_id: Annotated[str | None, typer.Option("--saga", help="Only this saga.")] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Write the events that the file does not have yet to its end."""
+
+    async def work(store: SagaStore) -> None:
+        count = await export_audit(store.database, path, saga_id=saga_id)
+        typer.echo(f"{count} events written to {path}")
+
+    with_sagas(work, data_dir=data_dir)

@@ -1,0 +1,208 @@
+"""`mcp-orchestrator saga …`: looking into sagas and putting them right."""
+
+import json
+from collections.abc import Awaitable, Callable
+from typing import Annotated
+
+import typer
+from pydantic import JsonValue
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from mcp_orchestrator.cli.running import DataDir, run_until_done, settings_from
+from mcp_orchestrator.errors import InvalidInputError
+from mcp_orchestrator.runtime.saga_store import SagaStore, open_sagas
+from mcp_orchestrator.saga import Order, Preview, SagaEngine, SagaState, SagaView, explain, mermaid
+
+app = typer.Typer(help="Look into sagas and put them right.", no_args_is_help=True)
+
+Reason = Annotated[str, typer.Option("--reason", help="Why; the audit trail keeps it.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
+
+
+@app.command("list")
+def list_sagas(
+    state: Annotated[SagaState | None, typer.Option(help="Only in this state.")] = None,
+    saga_type: Annotated[str | None, typer.Option("--type", help="Only of this type.")] = None,
+    error: Annotated[str | None, typer.Option(help="Only with this text in the error.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1000)] = 20,
+    data_dir: DataDir = None,
+) -> None:
+    """List sagas, the latest changed first."""
+
+    async def work(sagas: SagaEngine) -> None:
+        views = await sagas.list_sagas(state, saga_type, limit=limit, error=error)
+        Console().print(_table(views))
+
+    with_sagas(lambda store: work(store.sagas), data_dir=data_dir)
+
+
+@app.command()
+def show(
+    saga_id: str,
+    graph: Annotated[bool, typer.Option("--graph", help="Print a Mermaid flow chart.")] = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Show one saga with its steps, results and errors."""
+
+    async def work(sagas: SagaEngine) -> None:
+        view = await sagas.get(saga_id)
+        typer.echo(mermaid(view), nl=False) if graph else Console(soft_wrap=True).print(view)
+
+    with_sagas(lambda store: work(store.sagas), data_dir=data_dir)
+
+
+@app.command("explain")
+def explain_saga(saga_id: str, data_dir: DataDir = None) -> None:
+    """Say why a saga stands where it stands, what comes next, and what is safe to do."""
+
+    async def work(sagas: SagaEngine) -> None:
+        told = explain(await sagas.get(saga_id))
+        when = f" ({told.when.isoformat(timespec='seconds')})" if told.when else ""
+        typer.echo(f"Why:    {told.why}\nNext:   {told.next}{when}\nAdvice: {told.advice}")
+
+    with_sagas(lambda store: work(store.sagas), data_dir=data_dir)
+
+
+@app.command()
+def retry(
+    saga_id: str,
+    reason: Reason,
+    skip: Annotated[
+        list[str] | None,
+        typer.Option("--skip", help="STEP or STEP=JSON: it counts as done and returned that."),
+    ] = None,
+    dry_run: DryRun = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Run what is not completed of a saga that failed, was aborted or is held."""
+    skipped = dict(_skipped(text) for text in skip or [])
+
+    async def work(sagas: SagaEngine) -> None:
+        plan = await sagas.by_hand.preview_retry(saga_id, skipped)
+        _print_plan(plan)
+        if not dry_run:
+            _print_state(await sagas.by_hand.retry(saga_id, Order(reason), skip=skipped))
+
+    with_sagas(lambda store: work(store.sagas), data_dir=data_dir)
+
+
+@app.command()
+def compensate(
+    saga_id: str, reason: Reason, dry_run: DryRun = False, data_dir: DataDir = None
+) -> None:
+    """Undo what a saga has completed, and try again what could not be undone."""
+
+    async def work(sagas: SagaEngine) -> None:
+        plan = await sagas.by_hand.preview_compensate(saga_id)
+        _print_plan(plan)
+        if not dry_run:
+            _print_state(await sagas.by_hand.compensate(saga_id, Order(reason)))
+
+    with_sagas(lambda store: work(store.sagas), data_dir=data_dir)
+
+
+@app.command()
+def resolve(
+    saga_id: str,
+    reason: Reason,
+    happened: Annotated[
+        list[str] | None,
+        typer.Option("--happened", help="STEP or STEP=JSON in flight that did have its effect."),
+    ] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Say that what needed a person is settled; a held saga goes on."""
+    done = dict(_skipped(text) for text in happened or [])
+
+    async def work(sagas: SagaEngine) -> None:
+        _print_state(await sagas.by_hand.resolve(saga_id, Order(reason), happened=done))
+
+    with_sagas(lambda store: work(store.sagas), data_dir=data_dir)
+
+
+@app.command()
+def abort(
+    saga_id: str,
+    reason: Reason,
+    leave: Annotated[
+        bool, typer.Option("--leave", help="Do not undo what is done; list it for a person.")
+    ] = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Stop a saga, wherever it runs."""
+
+    async def work(sagas: SagaEngine) -> None:
+        await sagas.abort(saga_id, reason, compensate=not leave)
+        typer.echo(f"{saga_id}: asked to stop")
+
+    with_sagas(lambda store: work(store.sagas), data_dir=data_dir)
+
+
+@app.command()
+def signal(
+    saga_id: str,
+    name: str,
+    value: Annotated[str, typer.Option("--value", help="JSON that the step returns.")] = "null",
+    data_dir: DataDir = None,
+) -> None:
+    """Send a saga the signal that one of its steps waits for."""
+    body = _json(value)
+
+    async def work(sagas: SagaEngine) -> None:
+        await sagas.signal(saga_id, name, body)
+        typer.echo(f"{saga_id}: signal {name!r} is on its way")
+
+    with_sagas(lambda store: work(store.sagas), data_dir=data_dir)
+
+
+def with_sagas(work: Callable[[SagaStore], Awaitable[None]], **flags: object) -> None:
+    """Open the sagas, do something with them, and close them."""
+    settings = settings_from(log_level="WARNING", **flags)
+
+    async def run() -> None:
+        async with open_sagas(settings) as store:
+            await work(store)
+
+    run_until_done(run)
+
+
+def _skipped(text: str) -> tuple[str, JsonValue]:
+    name, given, value = text.partition("=")
+    return name, _json(value) if given else None
+
+
+def _json(text: str) -> JsonValue:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise InvalidInputError(
+            f"{text!r} is not JSON.", remedy="Quote text: '\"text\"'."
+        ) from error
+
+
+def _print_plan(plan: Preview) -> None:
+    for word, steps in (("run", plan.runs), ("undo", plan.compensates), ("skip", plan.skips)):
+        if steps:
+            typer.echo(f"{word}: {', '.join(steps)}")
+
+
+def _print_state(view: SagaView) -> None:
+    typer.echo(f"{view.saga_id}: {view.state.value}")
+
+
+def _table(views: list[SagaView]) -> Table:
+    table = Table()
+    for heading in ("saga", "type", "state", "step", "changed", "error"):
+        table.add_column(heading, overflow="fold")
+    for view in views:
+        table.add_row(
+            view.saga_id,
+            escape(view.saga_type),
+            view.state.value + (" (needs a person)" if view.needs_person else ""),
+            escape(view.steps[view.current_step_index].name),
+            view.updated_at.isoformat(timespec="seconds"),
+            escape(view.error or ""),
+        )
+    return table

@@ -1,0 +1,39 @@
+"""The sagas alone, for whoever looks into them from outside: nothing is run in here."""
+
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from mcp_orchestrator.clock import Clock
+from mcp_orchestrator.saga import SagaEngine
+from mcp_orchestrator.saga.catalog import NoActions
+from mcp_orchestrator.settings import Settings
+from mcp_orchestrator.store.commits import GroupCommitter
+from mcp_orchestrator.store.engine import Database, open_engine
+from mcp_orchestrator.store.migrations import migrate
+
+
+@dataclass(frozen=True)
+class SagaStore:
+    """The database, and an engine that shows and changes sagas but runs none."""
+
+    database: Database
+    sagas: SagaEngine
+
+
+@asynccontextmanager
+async def open_sagas(settings: Settings, clock: Clock | None = None) -> AsyncGenerator[SagaStore]:
+    """Open only the sagas.
+
+    Raises:
+        ConfigurationError: a setting is wrong.
+        BackendUnavailableError: the database does not answer.
+    """
+    async with AsyncExitStack() as stack:
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        database = open_engine(settings.store_url)
+        stack.push_async_callback(database.close)
+        await migrate(database)
+        committer = await stack.enter_async_context(GroupCommitter(database))
+        engine = SagaEngine(database, committer, NoActions(), runner_id="by-hand", clock=clock)
+        yield SagaStore(database, engine)

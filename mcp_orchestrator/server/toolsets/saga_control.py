@@ -1,0 +1,180 @@
+"""Tools for a saga that is under way or has ended: why, what happened, and what to do about it."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from mcp.server import MCPServer
+from mcp_types import ToolAnnotations
+from pydantic import BaseModel, Field, JsonValue
+
+from mcp_orchestrator.runtime import Runtime
+from mcp_orchestrator.saga import BUILT_IN_ACTIONS, Order, Preview, SagaEngine, explain
+from mcp_orchestrator.server.teaching import teaching
+from mcp_orchestrator.server.toolsets.saga_views import SagaReport, describe_event, view_saga
+
+SagaId = Annotated[str, Field(description="As returned by saga_start, saga_list or loop_start.")]
+Reason = Annotated[str, Field(min_length=1, description="Why; the audit trail keeps it.")]
+
+
+class SagaPlan(BaseModel):
+    """What an order to a saga would do, or has set going."""
+
+    dry_run: bool = Field(description="True: nothing was changed.")
+    runs: list[str] = Field(description="Steps that run, in order.")
+    compensates: list[str] = Field(description="Steps that are undone, in order.")
+    skips: list[str] = Field(description="Steps that count as done.")
+    saga: SagaReport
+
+
+class AuditPage(BaseModel):
+    """A part of a saga's audit trail."""
+
+    saga_id: str
+    events: list[str] = Field(description="One line an event, oldest first.")
+    after: int = Field(description="Pass it as `after` to read on.")
+    intact: bool = Field(description="Whether the hash chain of the whole trail verifies.")
+    tampering: list[str] = Field(description="Where it does not, and how.")
+
+
+class CatalogEntry(BaseModel):
+    """One action that a saga's step can name."""
+
+    name: str
+    description: str
+    arguments: dict[str, JsonValue] = Field(description="JSON Schema of its arguments.")
+    compensation: str | None = Field(description="The action that undoes it by default.")
+
+
+class Catalog(BaseModel):
+    """Every action a saga can use here."""
+
+    actions: list[CatalogEntry]
+
+
+class SagaExplanation(BaseModel):
+    """Why a saga stands where it stands."""
+
+    saga_id: str
+    state: str
+    why: str
+    next: str = Field(description="What happens next by itself.")
+    when: datetime | None = Field(description="When, if it waits for a moment.")
+    advice: str = Field(description="The safe thing to do.")
+
+
+async def _plan(
+    sagas: SagaEngine, saga_id: str, order: Literal["retry", "compensate"],
+    skip: dict[str, JsonValue],
+) -> Preview:  # fmt: skip
+    if order == "retry":
+        return await sagas.by_hand.preview_retry(saga_id, skip)
+    return await sagas.by_hand.preview_compensate(saga_id)
+
+
+def register(server: MCPServer[None], runtime: Runtime) -> None:
+    """Add the tools to a server."""
+    _register_readers(server, runtime)
+    _register_orders(server, runtime)
+
+
+def _register_readers(server: MCPServer[None], runtime: Runtime) -> None:
+    reads = ToolAnnotations(read_only_hint=True, open_world_hint=False)
+
+    @server.tool(title="Read a saga's audit trail", annotations=reads)
+    @teaching
+    async def saga_audit(
+        saga_id: SagaId,
+        after: Annotated[int, Field(ge=0, description="Only events with a higher number.")] = 0,
+        limit: Annotated[int, Field(ge=1, le=500)] = 100,
+    ) -> AuditPage:
+        """Read what happened to a saga, event by event, and whether the trail is untouched."""
+        events = await runtime.sagas.audit(saga_id, after=after, limit=limit)
+        found = await runtime.sagas.verify_audit(saga_id)
+        return AuditPage(
+            saga_id=saga_id,
+            events=[describe_event(event) for event in events],
+            after=events[-1].sequence if events else after,
+            intact=not found,
+            tampering=[f"event {place.sequence}: {place.what}" for place in found],
+        )
+
+    @server.tool(title="List the actions for sagas", annotations=reads)
+    @teaching
+    async def saga_catalog() -> Catalog:
+        """List every action that a step of saga_start can name, with its arguments and undo."""
+        described = {**BUILT_IN_ACTIONS, **runtime.registry.catalog()}
+        return Catalog(
+            actions=[
+                CatalogEntry.model_validate({"name": name, **entry})
+                for name, entry in sorted(described.items())
+            ]
+        )
+
+    @server.tool(title="Explain a saga", annotations=reads)
+    @teaching
+    async def saga_explain(saga_id: SagaId) -> SagaExplanation:
+        """Say why a saga stands where it stands, what comes next and when, and what is safe."""
+        view = await runtime.sagas.get(saga_id)
+        told = explain(view)
+        return SagaExplanation(
+            saga_id=saga_id, state=view.state, why=told.why, next=told.next, when=told.when,
+            advice=told.advice,
+        )  # fmt: skip
+
+
+def _register_orders(server: MCPServer[None], runtime: Runtime) -> None:
+    changes = ToolAnnotations(
+        read_only_hint=False, destructive_hint=True, idempotent_hint=False, open_world_hint=True
+    )
+
+    @server.tool(title="Send a signal to a saga", annotations=changes)
+    @teaching
+    async def saga_signal(
+        saga_id: SagaId,
+        signal: Annotated[
+            str, Field(min_length=1, max_length=200, description="What the step waits for.")
+        ],
+        value: Annotated[JsonValue, Field(description="What the waiting step returns.")] = None,
+    ) -> SagaReport:
+        """Give a saga what a `saga.wait_for_signal` step waits for; kept if it waits only later."""
+        await runtime.sagas.signal(saga_id, signal, value)
+        return view_saga(await runtime.sagas.get(saga_id))
+
+    @server.tool(title="Abort a saga", annotations=changes)
+    @teaching
+    async def saga_abort(
+        saga_id: SagaId,
+        reason: Reason,
+        compensate: Annotated[bool, Field(description="Undo the finished steps first.")] = True,
+    ) -> SagaReport:
+        """Stop a saga that has not ended; what is in flight is cancelled, what is done undone."""
+        return view_saga(await runtime.sagas.abort(saga_id, reason, compensate=compensate))
+
+    @server.tool(title="Set a saga going again", annotations=changes)
+    @teaching
+    async def saga_retry(
+        saga_id: SagaId,
+        reason: Reason,
+        order: Annotated[
+            Literal["retry", "compensate"],
+            Field(description="retry runs what is not completed; compensate undoes what is."),
+        ] = "retry",
+        skip: Annotated[
+            dict[str, JsonValue],
+            Field(description="Steps that shall count as done, and what they shall return."),
+        ] = {},  # noqa: B006 - read only, and the schema shows the default
+        dry_run: Annotated[bool, Field(description="Only say what would be done.")] = False,
+    ) -> SagaPlan:
+        """Go on with a saga that failed, was aborted or is held; ask with dry_run first."""
+        by_hand = runtime.sagas.by_hand
+        plan = await _plan(runtime.sagas, saga_id, order, skip)
+        if dry_run:
+            view = await runtime.sagas.get(saga_id)
+        elif order == "retry":
+            view = await by_hand.retry(saga_id, Order(reason), skip=skip)
+        else:
+            view = await by_hand.compensate(saga_id, Order(reason))
+        return SagaPlan(
+            dry_run=dry_run, runs=plan.runs, compensates=plan.compensates, skips=plan.skips,
+            saga=view_saga(view),
+        )  # fmt: skip

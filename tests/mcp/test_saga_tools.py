@@ -1,0 +1,93 @@
+"""The tools and resources that look into sagas and put them right, by a real client."""
+
+from pathlib import Path
+from typing import Any
+
+import anyio
+
+from tests.services.orchestrator import call, connect, refusal
+
+FLIGHT: dict[str, Any] = {
+    "name": "flight",
+    "action": "travel.reserve_flight",
+    "arguments": {"origin": "ZRH", "destination": "LIS"},
+}
+DEAR: list[dict[str, Any]] = [
+    FLIGHT,
+    {
+        "name": "payment",
+        "action": "travel.charge_card",
+        "arguments": {"flight_price": 900, "hotel_price": 900, "limit": 500},
+    },
+]
+WAIT: list[dict[str, Any]] = [
+    FLIGHT,
+    {"name": "ask", "action": "saga.wait_for_signal", "arguments": {"signal": "go"}},
+]
+
+
+async def test_a_waiting_saga_is_explained_signalled_and_completed(tmp_path: Path) -> None:
+    async with connect("stdio-modern", tmp_path, {}) as client:
+        saga_id = (await call(client, "saga_start", {"name": "w", "steps": WAIT}))["saga_id"]
+        told = await call(client, "saga_explain", {"saga_id": saga_id})
+        with anyio.fail_after(20):
+            while "'ask'" not in told["why"]:
+                told = await call(client, "saga_explain", {"saga_id": saga_id})
+        assert told["state"] == "running"
+        await call(client, "saga_signal", {"saga_id": saga_id, "signal": "go", "value": [1]})
+        done = await call(client, "saga_get", {"saga_id": saga_id, "wait_seconds": 20})
+        assert done["state"] == "completed"
+        assert done["steps"][1]["result"] == [1]
+        assert "[conflict]" in await refusal(
+            client, "saga_signal", {"saga_id": saga_id, "signal": "go"}
+        )
+        graph = await client.read_resource(f"saga://{saga_id}/graph")
+        assert getattr(graph.contents[0], "text", "").startswith("flowchart LR")
+        trail = await client.read_resource(f"saga://{saga_id}/audit")
+        assert len(getattr(trail.contents[0], "text", "").splitlines()) >= 6
+
+
+async def test_a_failed_saga_is_found_planned_and_set_going_again(tmp_path: Path) -> None:
+    async with connect("stdio-modern", tmp_path, {}) as client:
+        wanted = {"name": "dear", "steps": DEAR, "wait_seconds": 20}
+        saga_id = (await call(client, "saga_start", wanted))["saga_id"]
+        listed = await call(client, "saga_list", {"state": "failed", "error": "limit"})
+        assert [saga["saga_id"] for saga in listed["sagas"]] == [saga_id]
+        assert listed["sagas"][0]["step"] == "flight"
+        order = {"saga_id": saga_id, "reason": "paid by hand", "skip": {"payment": None}}
+        plan = await call(client, "saga_retry", {**order, "dry_run": True})
+        assert (plan["runs"], plan["skips"]) == (["flight"], ["payment"])
+        assert plan["saga"]["state"] == "failed"
+        await call(client, "saga_retry", order)
+        done = await call(client, "saga_get", {"saga_id": saga_id, "wait_seconds": 20})
+        assert done["state"] == "completed"
+        undo = {"saga_id": saga_id, "reason": "not wanted", "order": "compensate"}
+        plan = await call(client, "saga_retry", undo)
+        assert "flight" in plan["compensates"]
+        done = await call(client, "saga_get", {"saga_id": saga_id, "wait_seconds": 20})
+        assert done["state"] == "aborted"
+        page = await call(client, "saga_audit", {"saga_id": saga_id, "limit": 2})
+        assert (len(page["events"]), page["after"], page["intact"]) == (2, 2, True)
+        rest = await call(client, "saga_audit", {"saga_id": saga_id, "after": page["after"]})
+        assert "paid by hand" not in " ".join(page["events"])
+        assert "manual_retry" in " ".join(rest["events"])
+
+
+async def test_the_catalog_names_every_action_and_the_waits(tmp_path: Path) -> None:
+    async with connect("stdio-modern", tmp_path, {}) as client:
+        actions = {
+            entry["name"]: entry for entry in (await call(client, "saga_catalog", {}))["actions"]
+        }
+        assert {"saga.sleep", "saga.wait_for_signal", "travel.charge_card"} <= set(actions)
+        assert actions["travel.reserve_flight"]["compensation"] is not None
+
+
+async def test_what_does_not_fit_is_refused_and_changes_nothing(tmp_path: Path) -> None:
+    async with connect("stdio-modern", tmp_path, {}) as client:
+        unknown = {"saga_id": "saga_nobody", "reason": "x"}
+        for tool in ("saga_abort", "saga_retry"):
+            assert "[not_found]" in await refusal(client, tool, unknown)
+        bad = [{"name": "s", "action": "saga.sleep", "arguments": {"minutes": 1}}]
+        said = await refusal(client, "saga_start", {"name": "x", "steps": bad})
+        assert "$.steps[0].arguments.minutes" in said
+        assert (await call(client, "saga_list", {}))["sagas"] == []
