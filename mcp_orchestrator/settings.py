@@ -38,6 +38,10 @@ def _split_path(value: object) -> object:
     return [part for part in value.split(os.pathsep) if part] if isinstance(value, str) else value
 
 
+def _split_commas(value: object) -> object:
+    return [part for part in value.split(",") if part] if isinstance(value, str) else value
+
+
 class Settings(BaseSettings):
     """All settings; see the README for what each part needs."""
 
@@ -79,6 +83,10 @@ class Settings(BaseSettings):
 
     embedded_worker: bool = Field(default=True, description="Run queued tasks inside the server.")
     worker_concurrency: int = Field(default=10, ge=1, le=1000, description="Tasks at once.")
+    worker_types: Annotated[list[str], NoDecode, BeforeValidator(_split_commas)] = Field(
+        default_factory=list[str],
+        description="Run only tasks of these types: patterns, separated by commas.",
+    )
     grace_seconds: float = Field(
         default=1.0, ge=0, description="How long running tasks may go on at shutdown."
     )

@@ -20,7 +20,7 @@ from mcp_orchestrator.errors import SandboxUnavailableError
 from mcp_orchestrator.packs import LoadedPack, Registry, load_packs
 from mcp_orchestrator.packs.loader import default_folder
 from mcp_orchestrator.queue import TaskQueue, TaskQueueConfig, Worker
-from mcp_orchestrator.runtime.handlers import sandbox_handler
+from mcp_orchestrator.runtime.handlers import chosen_handlers, sandbox_handler
 from mcp_orchestrator.runtime.no_sandbox import NoBackend
 from mcp_orchestrator.runtime.providers import ProviderFactory, Providers
 from mcp_orchestrator.saga import SagaEngine, SagaMetrics
@@ -178,7 +178,7 @@ async def _build(settings: Settings, clock: Clock, stack: AsyncExitStack) -> Run
     )
     worker = Worker(
         queue,
-        registry.handlers,
+        chosen_handlers(registry.handlers, settings.worker_types),
         concurrency=settings.worker_concurrency,
         grace_seconds=settings.grace_seconds,
         clock=clock,
