@@ -122,14 +122,15 @@ class LeaseKeeper:
     async def _keep(self) -> None:
         self._wake = asyncio.Event()
         self._own_loop = asyncio.get_running_loop()
-        pause = 0.0
+        between_beats = self._lease_seconds / _BEATS_PER_LEASE
+        pause = 0.0 if self._workers else between_beats  # a fresh lease needs no renewal yet
         while not self._stopping:
             try:
                 async with self._backend.renewer() as renewer:
                     while not self._stopping:
                         await self._rest(pause)
                         await self._beat(renewer)
-                        pause = self._lease_seconds / _BEATS_PER_LEASE
+                        pause = between_beats
                     if self._gone:  # a worker that left during the last beat
                         await self._beat(renewer)
             except Exception:  # a keeper that died would lose every lease; it tries again

@@ -153,8 +153,8 @@ class Worker:
 
     async def _work(self) -> None:
         with anyio.CancelScope(shield=True):
-            self._queue.leases.start()
             self._queue.leases.register(self.worker_id, self.describe)
+            self._queue.leases.start()
             try:
                 async with anyio.create_task_group() as group:
                     group.start_soon(self._watch_cancels)
