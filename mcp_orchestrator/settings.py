@@ -88,7 +88,10 @@ class Settings(BaseSettings):
         description="Run only tasks of these types: patterns, separated by commas.",
     )
     grace_seconds: float = Field(
-        default=1.0, ge=0, description="How long running tasks may go on at shutdown."
+        default=0.5, ge=0, description="How long running tasks may go on when a server ends."
+    )
+    worker_grace_seconds: float = Field(
+        default=10.0, ge=0, description="The same for `worker` processes."
     )
     task_lease_seconds: float = Field(default=30.0, gt=0, description="Lease on a queued task.")
     saga_lease_seconds: float = Field(default=10.0, gt=0, description="Lease on a running saga.")

@@ -56,6 +56,7 @@ def worker(
         worker_concurrency=concurrency,
         worker_types=None if queues is None else queues.split(","),
     )
+    settings = settings.model_copy(update={"grace_seconds": settings.worker_grace_seconds})
     if workers == 1:
         run_until_done(lambda: _work(settings, parent))
         return
