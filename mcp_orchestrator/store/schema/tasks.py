@@ -102,3 +102,36 @@ task_limits = Table(
     Column("task_type", String(200), primary_key=True),
     Column("concurrency", Integer, nullable=False),
 )
+
+signal_rules = Table(
+    "signal_rules",
+    metadata,
+    Column("queue", String(64), primary_key=True),
+    Column("name", String(200), primary_key=True),
+    Column("rule", Json, nullable=False),
+)
+
+signals = Table(
+    "signals",
+    metadata,
+    Column("signal_id", String(200), primary_key=True),
+    Column("queue", String(64), nullable=False),
+    Column("name", String(200), nullable=False),
+    Column("payload", Text, nullable=False),
+    Column("owner", Text),
+    Column("status", String(16), nullable=False),
+    Column("outcomes", Json, nullable=False),
+    Column("received_at", UtcDateTime, nullable=False),
+    CheckConstraint("status IN ('received', 'routed', 'unrouted', 'failed')", name="status"),
+)
+
+Index("ix_signals_status", signals.c.queue, signals.c.status, signals.c.received_at)
+
+schedules = Table(
+    "schedules",
+    metadata,
+    Column("queue", String(64), primary_key=True),
+    Column("name", String(200), primary_key=True),
+    Column("schedule", Json, nullable=False),
+    Column("next_at", UtcDateTime, nullable=False),
+)
