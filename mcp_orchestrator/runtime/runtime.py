@@ -23,6 +23,7 @@ from mcp_orchestrator.queue import TaskQueue, TaskQueueConfig, Worker
 from mcp_orchestrator.runtime.handlers import chosen_handlers, sandbox_handler
 from mcp_orchestrator.runtime.no_sandbox import NoBackend
 from mcp_orchestrator.runtime.providers import ProviderFactory, Providers
+from mcp_orchestrator.runtime.queue_step import QUEUE_STEP, queue_action
 from mcp_orchestrator.saga import SagaEngine, SagaMetrics
 from mcp_orchestrator.sandbox import RiskPolicy, Sandbox, SandboxMetrics, open_sandbox
 from mcp_orchestrator.settings import Settings
@@ -164,6 +165,7 @@ async def _build(settings: Settings, clock: Clock, stack: AsyncExitStack) -> Run
     registry = Registry()
     CodeLoop(roles, sandbox, deliveries, concurrency=settings.loop_concurrency).register(registry)
     registry.add_handler("sandbox.execute", sandbox_handler(sandbox))
+    registry.add_action(QUEUE_STEP, queue_action(queue))
     packs = load_packs(_pack_folders(settings), registry, settings.data_dir)
     sagas = SagaEngine(
         database,

@@ -30,7 +30,7 @@ async def open_sagas(settings: Settings, clock: Clock | None = None) -> AsyncGen
         BackendUnavailableError: the database does not answer.
     """
     async with AsyncExitStack() as stack:
-        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         database = open_engine(settings.store_url)
         stack.push_async_callback(database.close)
         await migrate(database)

@@ -1,6 +1,7 @@
 """Sagas: ordered steps that finish, or undo themselves, whatever crashes on the way."""
 
 from mcp_orchestrator.errors import BusinessRefusalError
+from mcp_orchestrator.saga.built_in import BUILT_IN_ACTIONS
 from mcp_orchestrator.saga.definition import SagaDefinition, SagaStep
 from mcp_orchestrator.saga.engine import SagaEngine
 from mcp_orchestrator.saga.events import EventType
@@ -14,7 +15,6 @@ from mcp_orchestrator.saga.states import SagaState, StepState
 from mcp_orchestrator.saga.step import Action, ActionCatalog, StepHandle, StepOperations
 from mcp_orchestrator.saga.values import JsonObject, JsonValue
 from mcp_orchestrator.saga.view import AuditEvent, SagaView, StepView
-from mcp_orchestrator.saga.waits import BUILT_IN_ACTIONS
 
 __all__ = [
     "BUILT_IN_ACTIONS",

@@ -1,5 +1,7 @@
 """The actions that this process can run: those registered, and those of its own definitions."""
 
+from collections.abc import Mapping
+
 from pydantic import JsonValue
 
 from mcp_orchestrator.saga.definition import SagaDefinition
@@ -28,6 +30,7 @@ class KnownActions:
 
     def __init__(self, catalog: ActionCatalog) -> None:
         self._catalog = catalog
+        self._built_in: dict[str, Action] = {}
         self._bound: dict[str, Action] = {}
         self._definitions: dict[str, SagaDefinition] = {}
 
@@ -37,7 +40,11 @@ class KnownActions:
         Raises:
             UnknownNameError: nobody registered it.
         """
-        return self._bound.get(name) or self._catalog.action(name)
+        return self._bound.get(name) or self._built_in.get(name) or self._catalog.action(name)
+
+    def add_built_in(self, actions: Mapping[str, Action]) -> None:
+        """Add actions of the engine's own, which every process has."""
+        self._built_in.update(actions)
 
     def admit(self, definition: SagaDefinition) -> None:
         """Check a definition's actions and remember its own functions.

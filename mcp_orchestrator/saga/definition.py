@@ -10,6 +10,7 @@ from typing import Literal
 from pydantic import JsonValue
 
 from mcp_orchestrator.errors import InvalidInputError
+from mcp_orchestrator.saga.built_in import ALWAYS_KNOWN, split_arguments
 from mcp_orchestrator.saga.references import find_references
 from mcp_orchestrator.saga.retry import RetryPolicy
 from mcp_orchestrator.saga.step import Action, ActionCatalog
@@ -125,7 +126,7 @@ class SagaDefinition:
         for index, step in enumerate(self.steps):
             for role, function in _roles(step):
                 name = function if isinstance(function, str) else bound_name(self, step, role)
-                if not is_wait(name):
+                if name not in ALWAYS_KNOWN:
                     yield f"$.steps[{index}].{role}", name
 
     def check_actions(self, actions: ActionCatalog) -> None:
@@ -211,7 +212,8 @@ def _check_step(step: SagaStep, location: str, stage_of: dict[str, int], stage: 
         raise InvalidInputError(f"{location}.timeout: must be more than 0 seconds.")
     if is_wait(step.action):
         check_wait(step.action, step.arguments, f"{location}.arguments")
-    for reference in find_references(step.arguments, f"{location}.arguments"):
+    own, _ = split_arguments(step.action, step.arguments or {})
+    for reference in find_references(own, f"{location}.arguments"):
         if reference.step is None:
             continue
         if stage_of.get(reference.step, stage) >= stage:

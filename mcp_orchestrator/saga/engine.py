@@ -2,6 +2,8 @@
 
 import random
 import uuid
+from collections.abc import Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -13,9 +15,10 @@ from mcp_orchestrator.errors import BackendUnavailableError, ConflictError, Inva
 from mcp_orchestrator.saga import inbox
 from mcp_orchestrator.saga.attempt import wait_bounded
 from mcp_orchestrator.saga.catalog import KnownActions
+from mcp_orchestrator.saga.children import Children
 from mcp_orchestrator.saga.definition import SagaDefinition
 from mcp_orchestrator.saga.dispatcher import Dispatcher
-from mcp_orchestrator.saga.intervention import Interventions
+from mcp_orchestrator.saga.intervention import Interventions, Order
 from mcp_orchestrator.saga.journal import Journal, Origin
 from mcp_orchestrator.saga.metrics import SagaMetrics
 from mcp_orchestrator.saga.planning import consequences
@@ -33,6 +36,7 @@ from mcp_orchestrator.store.sagas import (
     DuplicateKeyError,
     find_by_key,
     list_checkpoints,
+    open_children,
     read_checkpoint,
     read_memos,
 )
@@ -100,6 +104,7 @@ class SagaEngine:
             database=database, committer=committer, journal=self._journal, actions=self._actions,
             dispatcher=self._dispatcher, clock=self._clock, runner_id=self.runner_id,
         )  # fmt: skip
+        self._actions.add_built_in(Children(self, self._clock).actions())
         self._tasks: TaskGroup | None = None
 
     async def __aenter__(self) -> Self:
@@ -144,6 +149,7 @@ class SagaEngine:
         idempotency_key: str | None = None,
         user_id: str | None = None,
         ip_address: str | None = None,
+        parent_saga_id: str | None = None,
     ) -> SagaView:
         """Start a saga; it is on disk, with its definition and audit trail, when this returns.
 
@@ -153,6 +159,7 @@ class SagaEngine:
             idempotency_key: the same key of the same user gives the first one's view again.
             user_id: for whom it runs.
             ip_address: from where it was asked for.
+            parent_saga_id: the saga it is a part of; aborting that one aborts it too.
 
         Raises:
             InvalidInputError: an action is unknown or the input is not JSON; nothing was written.
@@ -161,7 +168,7 @@ class SagaEngine:
         """
         self.admit(definition)
         given = _checked(input)
-        origin = Origin(user_id, ip_address, idempotency_key)
+        origin = Origin(user_id, ip_address, idempotency_key, parent_saga_id)
         saga_id = f"saga_{uuid.uuid4().hex}"
         try:
             return await self._create(saga_id, definition, given, origin)
@@ -284,7 +291,7 @@ class SagaEngine:
     ) -> SagaView:
         """Ask a saga to stop, wherever it runs; the request is on disk when this returns.
 
-        What is in flight is cancelled. The saga ends ABORTED.
+        What is in flight is cancelled. The saga ends ABORTED, and so do its children.
 
         Args:
             saga_id: the saga.
@@ -307,6 +314,9 @@ class SagaEngine:
         message = inbox.Message(saga_id, "abort", body, self._clock.now(), user_id=user_id)
         await self._committer.submit(lambda connection: inbox.put(connection, message))
         self._dispatcher.notify(saga_id, urgent=True)
+        for child in await self._open_children(saga_id):
+            with suppress(ConflictError):  # it has ended, or is going back, by itself
+                await self.abort(child, reason, compensate=compensate, user_id=user_id)
         return await self.get(saga_id)
 
     async def signal(
@@ -332,6 +342,14 @@ class SagaEngine:
         message = inbox.Message(saga_id, "signal", body, self._clock.now(), name, user_id)
         await self._committer.submit(lambda connection: inbox.put(connection, message))
         self._dispatcher.notify(saga_id, urgent=False)
+
+    async def compensate(self, saga_id: str, order: Order) -> SagaView:
+        """Undo a finished saga by hand; see ``Interventions.compensate``."""
+        return await self.by_hand.compensate(saga_id, order)
+
+    async def _open_children(self, saga_id: str) -> Sequence[str]:
+        async with self._database.read() as connection:
+            return await open_children(connection, saga_id)
 
     async def _find_by_key(self, key: str | None, user_id: str | None) -> str | None:
         if key is None:

@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from mcp_orchestrator.errors import InvalidInputError
+from mcp_orchestrator.saga.built_in import CHILD, UNDO_CHILD
 from mcp_orchestrator.saga.definition import SagaDefinition, SagaStep
 from mcp_orchestrator.saga.retry import RetryPolicy
 from mcp_orchestrator.saga.step import ActionCatalog
@@ -48,10 +49,12 @@ class StepDocument(BaseModel):
     def step(self) -> SagaStep:
         """Return it as the engine's own type."""
         again = self.compensation_retry
+        if self.action == CHILD:  # what is wrong with a child is found before anything runs
+            parse_definition((self.arguments or {}).get("definition"))
         return SagaStep(
             name=self.name,
             action=self.action,
-            compensation=self.compensation,
+            compensation=self.compensation or (UNDO_CHILD if self.action == CHILD else None),
             timeout=self.timeout,
             retry=self.retry.policy(),
             arguments=self.arguments,

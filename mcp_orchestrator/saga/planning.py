@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from mcp_orchestrator.errors import InvalidInputError
+from mcp_orchestrator.saga.built_in import split_arguments
 from mcp_orchestrator.saga.definition import SagaDefinition
 from mcp_orchestrator.saga.events import EventType, SagaEvent
 from mcp_orchestrator.saga.progress import SagaProgress
@@ -43,8 +44,9 @@ def arguments_of(definition: SagaDefinition, progress: SagaProgress, index: int)
     step = definition.steps[index]
     if step.arguments is None:
         return _context_before(definition, progress, index)
-    resolved = resolve(step.arguments, progress.context, f"$.steps[{index}].arguments")
-    return resolved if isinstance(resolved, dict) else {"value": resolved}
+    own, literal = split_arguments(step.action, step.arguments)
+    resolved = resolve(own, progress.context, f"$.steps[{index}].arguments")
+    return {**resolved, **literal} if isinstance(resolved, dict) else {"value": resolved}
 
 
 def is_past_pivot(definition: SagaDefinition, progress: SagaProgress) -> bool:

@@ -16,35 +16,6 @@ SLEEP = "saga.sleep"
 WAIT_FOR_SIGNAL = "saga.wait_for_signal"
 
 
-#: The built-in actions, described as a catalog describes actions.
-BUILT_IN_ACTIONS: dict[str, JsonObject] = {
-    SLEEP: {
-        "description": "Wait for a time, or until a moment; it survives restarts.",
-        "arguments": {
-            "type": "object",
-            "properties": {
-                "seconds": {"type": "number", "minimum": 0},
-                "until": {"type": "string", "format": "date-time"},
-            },
-        },
-        "compensation": None,
-    },
-    WAIT_FOR_SIGNAL: {
-        "description": "Wait for a signal, for `timeout` seconds at the most; its value is the"
-        " step's result. Without it in time the saga is undone.",
-        "arguments": {
-            "type": "object",
-            "properties": {
-                "signal": {"type": "string"},
-                "timeout": {"type": "number", "minimum": 0},
-            },
-            "required": ["signal"],
-        },
-        "compensation": None,
-    },
-}
-
-
 def is_wait(action: object) -> TypeGuard[str]:
     """Tell whether an action is one of the built-in waits."""
     return isinstance(action, str) and action in {SLEEP, WAIT_FOR_SIGNAL}

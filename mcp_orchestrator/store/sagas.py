@@ -13,6 +13,7 @@ from mcp_orchestrator.errors import ConflictError, NotFoundError, StaleLeaseErro
 from mcp_orchestrator.store.bulk import BulkWriter, execute_plainly
 from mcp_orchestrator.store.canonical import canonical_json
 from mcp_orchestrator.store.schema.sagas import (
+    OPEN,
     saga_audit_logs,
     saga_checkpoints,
     saga_definitions,
@@ -223,6 +224,13 @@ async def list_checkpoints(
         query = query.where(table.error.icontains(error, autoescape=True))
     query = query.order_by(table.updated_at.desc(), table.saga_id).limit(limit)
     return (await connection.execute(query)).mappings().all()
+
+
+async def open_children(connection: AsyncConnection, saga_id: str) -> Sequence[str]:
+    """Return the ids of a saga's children that are not finished."""
+    table = saga_checkpoints.c
+    query = select(table.saga_id).where(OPEN, table.parent_saga_id == saga_id)
+    return (await connection.execute(query)).scalars().all()
 
 
 async def read_memos(connection: AsyncConnection, saga_id: str) -> dict[str, Any]:

@@ -78,7 +78,7 @@ async def test_the_catalog_names_every_action_and_the_waits(tmp_path: Path) -> N
         actions = {
             entry["name"]: entry for entry in (await call(client, "saga_catalog", {}))["actions"]
         }
-        assert {"saga.sleep", "saga.wait_for_signal", "travel.charge_card"} <= set(actions)
+        assert {"saga.sleep", "saga.child", "queue.run_task", "travel.charge_card"} <= set(actions)
         assert actions["travel.reserve_flight"]["compensation"] is not None
 
 
@@ -91,3 +91,21 @@ async def test_what_does_not_fit_is_refused_and_changes_nothing(tmp_path: Path) 
         said = await refusal(client, "saga_start", {"name": "x", "steps": bad})
         assert "$.steps[0].arguments.minutes" in said
         assert (await call(client, "saga_list", {}))["sagas"] == []
+
+
+async def test_a_step_queues_a_task_and_gets_its_result(tmp_path: Path) -> None:
+    def step(code: str) -> dict[str, Any]:
+        arguments = {"task_type": "sandbox.execute", "payload": {"code": code}}
+        return {"name": "compute", "action": "queue.run_task", "arguments": arguments}
+
+    async with connect("stdio-modern", tmp_path, {}) as client:
+        wanted = {"name": "q", "steps": [step("print(6 * 7)")], "wait_seconds": 30}
+        done = await call(client, "saga_start", wanted)
+        assert done["state"] == "completed", done
+        assert done["steps"][0]["result"]["stdout"] == "42\n"
+        bad: dict[str, Any] = {"task_type": "nobody.does", "payload": {}}
+        unknown: dict[str, Any] = {"name": "compute", "action": "queue.run_task", "arguments": bad}
+        steps = [FLIGHT, {**unknown, "timeout": 1, "retry": {"max_attempts": 1}}]
+        failed = await call(client, "saga_start", {"name": "q", "steps": steps, "wait_seconds": 30})
+        assert failed["state"] == "failed"
+        assert failed["steps"][0]["state"] == "compensated"

@@ -8,6 +8,7 @@ from mcp_types import ToolAnnotations
 from pydantic import BaseModel, Field, JsonValue
 
 from mcp_orchestrator.runtime import Runtime
+from mcp_orchestrator.runtime.queue_step import DESCRIPTION, QUEUE_STEP
 from mcp_orchestrator.saga import BUILT_IN_ACTIONS, Order, Preview, SagaEngine, explain
 from mcp_orchestrator.server.teaching import teaching
 from mcp_orchestrator.server.toolsets.saga_views import SagaReport, describe_event, view_saga
@@ -102,7 +103,9 @@ def _register_readers(server: MCPServer[None], runtime: Runtime) -> None:
     @teaching
     async def saga_catalog() -> Catalog:
         """List every action that a step of saga_start can name, with its arguments and undo."""
-        described = {**BUILT_IN_ACTIONS, **runtime.registry.catalog()}
+        described = {
+            **BUILT_IN_ACTIONS, QUEUE_STEP: DESCRIPTION, **runtime.registry.catalog()
+        }  # fmt: skip
         return Catalog(
             actions=[
                 CatalogEntry.model_validate({"name": name, **entry})
