@@ -1,5 +1,6 @@
 """`mcp-orchestrator saga …`: looking into sagas and putting them right."""
 
+import getpass
 import json
 from collections.abc import Awaitable, Callable
 from typing import Annotated
@@ -13,11 +14,23 @@ from rich.table import Table
 from mcp_orchestrator.cli.running import DataDir, run_until_done, settings_from
 from mcp_orchestrator.errors import InvalidInputError
 from mcp_orchestrator.runtime.saga_store import SagaStore, open_sagas
-from mcp_orchestrator.saga import Order, Preview, SagaEngine, SagaState, SagaView, explain, mermaid
+from mcp_orchestrator.saga import (
+    JsonObject,
+    Order,
+    Preview,
+    SagaEngine,
+    SagaState,
+    SagaView,
+    explain,
+    mermaid,
+)
 
 app = typer.Typer(help="Look into sagas and put them right.", no_args_is_help=True)
 
 Reason = Annotated[str, typer.Option("--reason", help="Why; the audit trail keeps it.")]
+NewInput = Annotated[
+    str | None, typer.Option("--input", help="JSON object in the place of the saga's input.")
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
 
 
@@ -68,22 +81,68 @@ def explain_saga(saga_id: str, data_dir: DataDir = None) -> None:
 @app.command()
 def retry(
     saga_id: str,
+    *,
     reason: Reason,
     skip: Annotated[
         list[str] | None,
         typer.Option("--skip", help="STEP or STEP=JSON: it counts as done and returned that."),
     ] = None,
+    new_input: NewInput = None,
     dry_run: DryRun = False,
     data_dir: DataDir = None,
 ) -> None:
     """Run what is not completed of a saga that failed, was aborted or is held."""
     skipped = dict(_skipped(text) for text in skip or [])
+    given = _input(new_input)
 
     async def work(sagas: SagaEngine) -> None:
         plan = await sagas.by_hand.preview_retry(saga_id, skipped)
         _print_plan(plan)
         if not dry_run:
-            _print_state(await sagas.by_hand.retry(saga_id, Order(reason), skip=skipped))
+            order = Order(reason)
+            view = await sagas.by_hand.retry(saga_id, order, skip=skipped, new_input=given)
+            _print_state(view)
+
+    with_sagas(lambda store: work(store.sagas), data_dir=data_dir)
+
+
+@app.command()
+def fork(
+    saga_id: str,
+    from_step: str,
+    *,
+    reason: Reason,
+    new_input: NewInput = None,
+    dry_run: DryRun = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Start a new saga with a finished one's results up to a step, and run the rest."""
+    given = _input(new_input)
+
+    async def work(sagas: SagaEngine) -> None:
+        _print_plan(await sagas.by_hand.preview_fork(saga_id, from_step))
+        if not dry_run:
+            order = Order(reason)
+            view = await sagas.by_hand.fork(saga_id, order, from_step=from_step, new_input=given)
+            _print_state(view)
+
+    with_sagas(lambda store: work(store.sagas), data_dir=data_dir)
+
+
+@app.command()
+def approve(
+    saga_id: str,
+    approval: str,
+    reason: Reason,
+    refuse: Annotated[bool, typer.Option("--refuse", help="Say no; the saga is undone.")] = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Give the decision that a `saga.approval` step waits for."""
+    order = Order(reason, getpass.getuser())
+
+    async def work(sagas: SagaEngine) -> None:
+        await sagas.approve(saga_id, approval, order, approved=not refuse)
+        typer.echo(f"{saga_id}: {'refused' if refuse else 'approved'} by {order.user_id}")
 
     with_sagas(lambda store: work(store.sagas), data_dir=data_dir)
 
@@ -180,6 +239,13 @@ def _json(text: str) -> JsonValue:
         raise InvalidInputError(
             f"{text!r} is not JSON.", remedy="Quote text: '\"text\"'."
         ) from error
+
+
+def _input(text: str | None) -> JsonObject | None:
+    value = _json(text) if text is not None else None
+    if value is not None and not isinstance(value, dict):
+        raise InvalidInputError("--input: a saga's input is an object.")
+    return value
 
 
 def _print_plan(plan: Preview) -> None:

@@ -1,14 +1,14 @@
 """The actions that every saga can name without anyone registering them, as a catalog tells them."""
 
 from mcp_orchestrator.saga.values import JsonObject
-from mcp_orchestrator.saga.waits import SLEEP, WAIT_FOR_SIGNAL
+from mcp_orchestrator.saga.waits import APPROVAL, SLEEP, WAIT_FOR_SIGNAL
 
 #: Starts a saga as a part of another and awaits its end; its compensation undoes that saga.
 CHILD = "saga.child"
 UNDO_CHILD = "saga.undo_child"
 
 #: What the engine itself knows, so that nobody need register it.
-ALWAYS_KNOWN = frozenset({SLEEP, WAIT_FOR_SIGNAL, CHILD, UNDO_CHILD})
+ALWAYS_KNOWN = frozenset({SLEEP, WAIT_FOR_SIGNAL, APPROVAL, CHILD, UNDO_CHILD})
 
 
 def split_arguments(action: object, arguments: JsonObject) -> tuple[JsonObject, JsonObject]:
@@ -44,6 +44,20 @@ BUILT_IN_ACTIONS: dict[str, JsonObject] = {
                 "timeout": {"type": "number", "minimum": 0},
             },
             "required": ["signal"],
+        },
+        "compensation": None,
+    },
+    APPROVAL: {
+        "description": "Wait until a person approves, by `mcp-orchestrator saga approve`, for"
+        " `timeout` seconds at the most. A refusal undoes the saga.",
+        "arguments": {
+            "type": "object",
+            "properties": {
+                "approval": {"type": "string"},
+                "question": {"type": "string"},
+                "timeout": {"type": "number", "minimum": 0},
+            },
+            "required": ["approval"],
         },
         "compensation": None,
     },

@@ -28,6 +28,7 @@ from mcp_orchestrator.saga.states import SagaState
 from mcp_orchestrator.saga.step import ActionCatalog
 from mcp_orchestrator.saga.values import JsonObject, JsonValue
 from mcp_orchestrator.saga.view import AuditEvent, SagaView, audit_event, saga_view
+from mcp_orchestrator.saga.waits import APPROVAL_PREFIX
 from mcp_orchestrator.store.audit import Tampering, read_events, verify_saga
 from mcp_orchestrator.store.canonical import as_json
 from mcp_orchestrator.store.commits import GroupCommitter
@@ -335,10 +336,34 @@ class SagaEngine:
             ConflictError: it is finished.
             InvalidInputError: the value is not JSON.
         """
+        if name.startswith(APPROVAL_PREFIX):
+            raise InvalidInputError("A signal is no approval.", remedy="Let a person approve it.")
+        await self._send(saga_id, name, as_json(value), user_id)
+
+    async def approve(
+        self, saga_id: str, approval: str, order: Order, *, approved: bool = True
+    ) -> None:
+        """Give a person's decision to a saga; it is on disk when this returns.
+
+        Args:
+            saga_id: the saga.
+            approval: what a step that uses ``saga.approval`` asks for.
+            order: who decides, and why.
+            approved: whether it may go on; a refusal compensates it.
+
+        Raises:
+            NotFoundError: there is no such saga.
+            ConflictError: it is finished.
+            InvalidInputError: there is no reason.
+        """
+        decision = order.data(approved=approved)
+        await self._send(saga_id, f"{APPROVAL_PREFIX}{approval}", decision, order.user_id)
+
+    async def _send(self, saga_id: str, name: str, value: JsonValue, user_id: str | None) -> None:
         view = await self.get(saga_id)
         if view.state.is_finished:
             raise ConflictError(f"Saga {saga_id!r} is {view.state} and awaits nothing.")
-        body: JsonObject = {"value": as_json(value)}
+        body: JsonObject = {"value": value}
         message = inbox.Message(saga_id, "signal", body, self._clock.now(), name, user_id)
         await self._committer.submit(lambda connection: inbox.put(connection, message))
         self._dispatcher.notify(saga_id, urgent=False)

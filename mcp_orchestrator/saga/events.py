@@ -26,12 +26,14 @@ class EventType(StrEnum):
     SAGA_ABORTED = "saga_aborted"
     ABORT_REQUESTED = "abort_requested"
     SIGNAL = "signal"
+    APPROVAL = "approval"
     TAKEOVER = "takeover"
     HELD = "held"
     RELEASED = "released"
     MANUAL_RETRY = "manual_retry"
     MANUAL_COMPENSATE = "manual_compensate"
     MANUAL_RESOLVE = "manual_resolve"
+    FORKED = "forked"
     STEP_SKIPPED = "step_skipped"
 
 

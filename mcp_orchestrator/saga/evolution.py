@@ -94,6 +94,7 @@ def _step_complete(progress: SagaProgress, event: SagaEvent) -> SagaProgress:
         finished_at=event.at,
         wake_at=None,
         error=None,
+        borrowed=event.data.get("borrowed") is True,
     )
     earlier = progress.context["steps"]
     results: JsonObject = dict(earlier) if isinstance(earlier, dict) else {}
@@ -239,7 +240,7 @@ def _left_undone(step: StepProgress) -> JsonObject:
     return {"step": step.name, "what": what, "state": step.state.value}
 
 
-def _manual_retry(progress: SagaProgress, event: SagaEvent) -> SagaProgress:  # noqa: ARG001
+def _manual_retry(progress: SagaProgress, event: SagaEvent) -> SagaProgress:
     steps = tuple(
         step if step.state in {StepState.COMPLETED, StepState.PENDING} else _renewed(step)
         for step in progress.steps
@@ -248,11 +249,17 @@ def _manual_retry(progress: SagaProgress, event: SagaEvent) -> SagaProgress:  # 
         state=move_saga(progress.state, SagaState.RUNNING),
         goal=SagaState.COMPLETED,
         steps=steps,
+        context=_with_input(progress.context, event.data),
         error=None,
         needs_person=(),
         held_reason=None,
         finished_at=None,
     )
+
+
+def _with_input(context: JsonObject, data: JsonObject) -> JsonObject:
+    """Return the context with the input that a person has put in the old one's place."""
+    return {**context, "input": data["input"]} if "input" in data else context
 
 
 def _renewed(step: StepProgress) -> StepProgress:
@@ -325,6 +332,7 @@ _CHANGES: dict[EventType, Callable[[SagaProgress, SagaEvent], SagaProgress]] = {
     EventType.SAGA_ABORTED: _finish(SagaState.ABORTED),
     EventType.ABORT_REQUESTED: _abort_requested,
     EventType.SIGNAL: _signal,
+    EventType.APPROVAL: _signal,
     EventType.HELD: _held,
     EventType.RELEASED: _released,
     EventType.MANUAL_RETRY: _manual_retry,

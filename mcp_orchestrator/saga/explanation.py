@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from mcp_orchestrator.saga.states import SagaState, StepState
 from mcp_orchestrator.saga.view import SagaView, StepView
-from mcp_orchestrator.saga.waits import WAIT_FOR_SIGNAL
+from mcp_orchestrator.saga.waits import APPROVAL, WAIT_FOR_SIGNAL
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,11 @@ def _of_open(view: SagaView) -> Explanation:
         why, following = "No process has taken it up yet.", "A free process starts it."
     elif view.state is SagaState.COMPENSATING:
         why, following = f"It goes back because: {view.error}", f"It undoes {names}."
-    elif view.lease_owner is None and any(_waits_for_signal(view, step) for step in flying):
+    elif view.lease_owner is None and any(_waits_by(view, step, APPROVAL) for step in flying):
+        why, following = f"It waits for a person's approval in {names}.", "The person's decision."
+    elif view.lease_owner is None and any(
+        _waits_by(view, step, WAIT_FOR_SIGNAL) for step in flying
+    ):
         why, following = f"It waits for a signal in {names}.", "The signal, or its time-out."
     elif view.lease_owner is None and view.wake_at is not None:
         why, following = f"It sleeps in {names}.", "It wakes and goes on."
@@ -67,12 +71,10 @@ def _of_open(view: SagaView) -> Explanation:
     return Explanation(why, following, view.wake_at, "Wait; abort it if it is no longer wanted.")
 
 
-def _waits_for_signal(view: SagaView, step: StepView) -> bool:
+def _waits_by(view: SagaView, step: StepView, action: str) -> bool:
     steps = view.definition.get("steps")
     return isinstance(steps, list) and any(
-        isinstance(body, dict)
-        and body.get("name") == step.name
-        and body.get("action") == WAIT_FOR_SIGNAL
+        isinstance(body, dict) and body.get("name") == step.name and body.get("action") == action
         for body in steps
     )
 

@@ -16,7 +16,7 @@ from mcp_orchestrator.saga.checkpoint import SagaRecord
 from mcp_orchestrator.saga.events import EventType, SagaEvent
 from mcp_orchestrator.saga.states import StepState
 from mcp_orchestrator.saga.values import JsonObject
-from mcp_orchestrator.saga.waits import is_wait
+from mcp_orchestrator.saga.waits import APPROVAL_PREFIX, is_wait
 from mcp_orchestrator.store.schema.sagas import saga_inbox
 
 
@@ -70,7 +70,8 @@ def events_of(message: Message, record: SagaRecord, now: datetime) -> Sequence[S
     by: JsonObject = {"by": message.user_id} if message.user_id is not None else {}
     if message.kind == "signal":
         data: JsonObject = {"name": message.name, "body": message.body.get("value"), **by}
-        return [SagaEvent(EventType.SIGNAL, now, data=data)]
+        decided = (message.name or "").startswith(APPROVAL_PREFIX)
+        return [SagaEvent(EventType.APPROVAL if decided else EventType.SIGNAL, now, data=data)]
     asked = SagaEvent(EventType.ABORT_REQUESTED, now, data={**message.body, **by})
     if message.body.get("compensate") is False:
         return [asked]

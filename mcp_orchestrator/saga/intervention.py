@@ -1,5 +1,6 @@
 """What a person can do to a saga that is finished or held: each with a reason, and audited."""
 
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -12,7 +13,8 @@ from mcp_orchestrator.saga.checkpoint import SagaRecord, record_of
 from mcp_orchestrator.saga.dispatcher import Dispatcher
 from mcp_orchestrator.saga.events import EventType, SagaEvent
 from mcp_orchestrator.saga.evolution import evolve
-from mcp_orchestrator.saga.journal import Journal
+from mcp_orchestrator.saga.journal import Journal, Origin
+from mcp_orchestrator.saga.planning import result_of
 from mcp_orchestrator.saga.progress import SagaProgress
 from mcp_orchestrator.saga.states import StepState
 from mcp_orchestrator.saga.values import JsonObject
@@ -101,7 +103,12 @@ class Interventions:
         return Preview(open_steps, [], list(skip))
 
     async def retry(
-        self, saga_id: str, order: Order, *, skip: Mapping[str, JsonValue] | None = None
+        self,
+        saga_id: str,
+        order: Order,
+        *,
+        skip: Mapping[str, JsonValue] | None = None,
+        new_input: JsonObject | None = None,
     ) -> SagaView:
         """Set a saga going again: every step that is not completed runs, with fresh attempts.
 
@@ -111,6 +118,7 @@ class Interventions:
             saga_id: a saga that is FAILED, ABORTED or held.
             order: by whom and why.
             skip: steps that shall count as done, and what they shall have returned.
+            new_input: what takes the place of the saga's input; the audit trail shows it.
 
         Raises:
             NotFoundError: there is no such saga.
@@ -118,7 +126,66 @@ class Interventions:
             InvalidInputError: a skipped step does not exist, or the reason is empty.
         """
         record = await self._load(saga_id)
-        return await self._apply(record, self._retry_events(record, order, skip or {}))
+        return await self._apply(record, self._retry_events(record, order, skip or {}, new_input))
+
+    async def preview_fork(self, saga_id: str, from_step: str) -> Preview:
+        """Say what ``fork`` would do; its skipped steps are the first saga's own."""
+        record = await self._load(saga_id)
+        index = self._fork_point(record, from_step)
+        names = [step.name for step in record.definition.steps]
+        return Preview(names[index:], [], names[:index])
+
+    async def fork(
+        self, saga_id: str, order: Order, *, from_step: str, new_input: JsonObject | None = None
+    ) -> SagaView:
+        """Start a new saga that has the results of a finished one up to a step, and runs the rest.
+
+        The effects before that step stay the first saga's: the new one never undoes them.
+
+        Args:
+            saga_id: a saga that is finished or held; it is not changed.
+            order: by whom and why.
+            from_step: the first step that runs.
+            new_input: the new saga's input; the old one's where none is given.
+
+        Returns:
+            The new saga.
+
+        Raises:
+            NotFoundError: there is no such saga.
+            ConflictError: it is running, or a step before has no result to take over.
+            InvalidInputError: there is no such step, or the reason is empty.
+        """
+        record = await self._load(saga_id)
+        index = self._fork_point(record, from_step)
+        data = order.data(forked_from=saga_id, from_step=from_step)
+        borrowed = [
+            self._event(
+                EventType.STEP_SKIPPED,
+                {**result_of(record.progress, step.name), "borrowed": True},
+                number,
+            )
+            for number, step in enumerate(record.definition.steps[:index])
+        ]
+        given = record.progress.context["input"] if new_input is None else as_json(new_input)
+        forked = await self._journal.create(
+            f"saga_{uuid.uuid4().hex}", record.definition,
+            given if isinstance(given, dict) else {}, Origin(record.user_id, record.ip_address),
+            [self._event(EventType.FORKED, data), *borrowed], leased=False,
+        )  # fmt: skip
+        self._dispatcher.nudge()
+        return saga_view(forked.row)
+
+    def _fork_point(self, record: SagaRecord, from_step: str) -> int:
+        index = record.definition.index_of(from_step)
+        stage = next(stage for stage in record.definition.stages if index in stage)
+        for step in record.progress.steps[: stage[0]]:
+            if not result_of(record.progress, step.name):
+                raise ConflictError(
+                    f"Step {step.name!r} of saga {record.saga_id!r} has no result.",
+                    remedy="Fork from it or from an earlier step.",
+                )
+        return stage[0]
 
     async def preview_compensate(self, saga_id: str) -> Preview:
         """Say what ``compensate`` would do."""
@@ -177,7 +244,11 @@ class Interventions:
         return await self._apply(record, [*done, self._event(kind, order.data())])
 
     def _retry_events(
-        self, record: SagaRecord, order: Order, skip: Mapping[str, JsonValue]
+        self,
+        record: SagaRecord,
+        order: Order,
+        skip: Mapping[str, JsonValue],
+        new_input: JsonObject | None = None,
     ) -> list[SagaEvent]:
         if all(step.state is StepState.COMPLETED for step in record.progress.steps):
             raise ConflictError(f"Saga {record.saga_id!r} has nothing left to run.")
@@ -189,7 +260,8 @@ class Interventions:
             )
             for name, result in skip.items()
         ]
-        return [self._event(EventType.MANUAL_RETRY, order.data()), *skipped]
+        edited: JsonObject = {} if new_input is None else {"input": as_json(new_input)}
+        return [self._event(EventType.MANUAL_RETRY, order.data(**edited)), *skipped]
 
     def _event(self, kind: EventType, data: JsonObject, step: int | None = None) -> SagaEvent:
         return SagaEvent(kind, self._clock.now(), step, data)

@@ -82,6 +82,7 @@ def _backward(
             index
             for index in stage
             if progress.steps[index].state is StepState.COMPLETED
+            and not progress.steps[index].borrowed
             and definition.steps[index].compensation is not None
         ]
         if done:

@@ -25,6 +25,7 @@ class StepProgress(NamedTuple):
         compensation_error: the last error of the compensation.
         repetition: how often it was set going again after it had been undone; its idempotency
             key changes with it.
+        borrowed: whether its effect is another saga's, which alone may undo it.
     """
 
     name: str
@@ -39,6 +40,7 @@ class StepProgress(NamedTuple):
     compensation_failures: int = 0
     compensation_error: str | None = None
     repetition: int = 0
+    borrowed: bool = False
 
 
 class SagaProgress(NamedTuple):

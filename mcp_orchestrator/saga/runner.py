@@ -24,7 +24,13 @@ from mcp_orchestrator.saga.redaction import redactor_of
 from mcp_orchestrator.saga.states import StepState
 from mcp_orchestrator.saga.step import Action, StepHandle
 from mcp_orchestrator.saga.values import JsonObject
-from mcp_orchestrator.saga.waits import end_of_wait, is_wait, is_waiting, wait_deadline
+from mcp_orchestrator.saga.waits import (
+    awaited_signal,
+    end_of_wait,
+    is_wait,
+    is_waiting,
+    wait_deadline,
+)
 from mcp_orchestrator.store.canonical import as_json
 
 #: The longest result of an action, in characters of JSON: it is part of every checkpoint.
@@ -229,7 +235,7 @@ class SagaRun:
         if is_wait(step.action):
             wait_deadline(step.action, arguments, self._around.clock.now())  # refuses nonsense
             result = end_of_wait(step.action, arguments, self.progress.context)
-            return {"result": result, "signal": arguments.get("signal")}
+            return {"result": result, "signal": awaited_signal(step.action, arguments)}
         attempts = self.progress.steps[index].attempts
         return {"result": await self._call(step.action, arguments, index=index, attempt=attempts)}
 

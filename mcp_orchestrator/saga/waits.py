@@ -2,6 +2,8 @@
 
 ``saga.sleep``            ``{"seconds": 3600}`` or ``{"until": "2030-01-01T00:00:00+00:00"}``
 ``saga.wait_for_signal``  ``{"signal": "paid", "timeout": 86400}``; its result is the signal's body
+``saga.approval``         ``{"approval": "budget", "question": "May it?", "timeout": 86400}``; its
+                          result is who approved and why, and a refusal compensates
 """
 
 from datetime import datetime, timedelta
@@ -14,11 +16,30 @@ from mcp_orchestrator.saga.values import JsonObject
 
 SLEEP = "saga.sleep"
 WAIT_FOR_SIGNAL = "saga.wait_for_signal"
+APPROVAL = "saga.approval"
+#: A decision is a signal whose name begins so; nothing but an approval can be sent by that name.
+APPROVAL_PREFIX = "approval:"
+
+#: What each wait takes.
+_KNOWN = {
+    SLEEP: {"seconds", "until"},
+    WAIT_FOR_SIGNAL: {"signal", "timeout"},
+    APPROVAL: {"approval", "question", "timeout"},
+}
 
 
 def is_wait(action: object) -> TypeGuard[str]:
     """Tell whether an action is one of the built-in waits."""
-    return isinstance(action, str) and action in {SLEEP, WAIT_FOR_SIGNAL}
+    return isinstance(action, str) and action in _KNOWN
+
+
+def awaited_signal(name: str, arguments: JsonObject) -> str | None:
+    """Return the name of the signal that ends a wait; None for a sleep."""
+    if name == SLEEP:
+        return None
+    if name == APPROVAL:
+        return f"{APPROVAL_PREFIX}{arguments.get('approval')}"
+    return str(arguments.get("signal"))
 
 
 def check_wait(name: str, arguments: JsonObject | None, location: str) -> None:
@@ -28,7 +49,7 @@ def check_wait(name: str, arguments: JsonObject | None, location: str) -> None:
         InvalidInputError: the message has the JSON path.
     """
     arguments = arguments or {}
-    allowed = {"seconds", "until"} if name == SLEEP else {"signal", "timeout"}
+    allowed = _KNOWN[name]
     for key in arguments:
         if key not in allowed:
             raise InvalidInputError(
@@ -37,8 +58,9 @@ def check_wait(name: str, arguments: JsonObject | None, location: str) -> None:
             )
     if name == SLEEP and len(arguments) != 1:
         raise InvalidInputError(f"{location}: {name} takes either seconds or until.")
-    if name == WAIT_FOR_SIGNAL and not isinstance(arguments.get("signal"), str):
-        raise InvalidInputError(f"{location}.signal: {name} needs the signal's name as text.")
+    for wait, key in ((WAIT_FOR_SIGNAL, "signal"), (APPROVAL, "approval")):
+        if name == wait and not isinstance(arguments.get(key), str):
+            raise InvalidInputError(f"{location}.{key}: {name} needs the {key}'s name as text.")
 
 
 def wait_deadline(name: str, arguments: JsonObject, now: datetime) -> datetime | None:
@@ -73,25 +95,31 @@ def is_waiting(
     now: datetime,
 ) -> bool:
     """Tell whether a wait that has begun is not over yet."""
-    if name == WAIT_FOR_SIGNAL and signals_in(context, str(arguments.get("signal"))):
+    signal = awaited_signal(name, arguments)
+    if signal is not None and signals_in(context, signal):
         return False
     if wake_at is not None:
         return now < wake_at
-    return name == WAIT_FOR_SIGNAL  # a sleep without an end is a fault, found when it runs
+    return signal is not None  # a sleep without an end is a fault, found when it runs
 
 
 def end_of_wait(name: str, arguments: JsonObject, context: JsonObject) -> JsonValue:
     """Return the result of a wait that is over: a signal's body, nothing for a sleep.
 
     Raises:
-        BusinessRefusalError: the signal did not come in time.
+        BusinessRefusalError: the signal did not come in time, or a person refused.
     """
-    if name == SLEEP:
+    signal = awaited_signal(name, arguments)
+    if signal is None:
         return None
-    waiting = signals_in(context, str(arguments["signal"]))
+    waiting = signals_in(context, signal)
     if not waiting:
-        raise BusinessRefusalError(f"The signal {arguments['signal']!r} did not come in time.")
-    return waiting[0]
+        raise BusinessRefusalError(f"The signal {signal!r} did not come in time.")
+    decision = waiting[0]
+    if name == APPROVAL and not (isinstance(decision, dict) and decision.get("approved") is True):
+        told = decision if isinstance(decision, dict) else {}
+        raise BusinessRefusalError(f"{told.get('by') or 'A person'} refused: {told.get('reason')}")
+    return decision
 
 
 def signals_in(context: JsonObject, name: str) -> list[JsonValue]:

@@ -63,7 +63,24 @@ async def test_a_saga_is_signalled_and_another_aborted_from_the_command_line(
         done = await call(client, "saga_get", {"saga_id": second, "wait_seconds": 20})
         assert done["state"] == "completed"
         assert "manual_retry" in run(tmp_path, "audit", "show", second)
+        forked = run(tmp_path, "saga", "fork", first, "ask", "--reason", "once more")
+        assert forked.startswith("run: ask\nskip: book\n")
     assert "There is no saga" in run(tmp_path, "saga", "show", "nobody", code=2)
+
+
+async def test_a_person_approves_from_the_command_line(tmp_path: Path) -> None:
+    ask = {"name": "ask", "action": "saga.approval", "arguments": {"approval": "budget"}}
+    async with connect("stdio-handshake", tmp_path, {}) as client:
+        wanted = {"name": "trip", "steps": [WAITING[0], ask]}
+        yes, no = [(await call(client, "saga_start", wanted))["saga_id"] for _ in range(2)]
+        run(tmp_path, "saga", "approve", yes, "budget", "--reason", "cheap")
+        run(tmp_path, "saga", "approve", no, "budget", "--reason", "dear", "--refuse")
+        ends = [
+            await call(client, "saga_get", {"saga_id": saga, "wait_seconds": 20})
+            for saga in (yes, no)
+        ]
+        assert [end["state"] for end in ends] == ["completed", "failed"]
+        assert "refused: dear" in ends[1]["error"]
 
 
 @pytest.fixture
