@@ -5,7 +5,10 @@ from mcp_orchestrator.queue.config import TaskQueueConfig
 from mcp_orchestrator.queue.dead_letters import DeadLetters
 from mcp_orchestrator.queue.handler import RetryLater, TaskContext, TaskHandler
 from mcp_orchestrator.queue.lease import Delivery
+from mcp_orchestrator.queue.metrics import QueueMetrics
 from mcp_orchestrator.queue.port import PriorityStats, QueueStats, TaskFilter, WorkerInfo
+from mcp_orchestrator.queue.schedule import Schedule, Scheduler
+from mcp_orchestrator.queue.signals import SignalRouter, SignalRule
 from mcp_orchestrator.queue.task import (
     EventKind,
     NewTask,
@@ -25,8 +28,13 @@ __all__ = [
     "EventKind",
     "NewTask",
     "PriorityStats",
+    "QueueMetrics",
     "QueueStats",
     "RetryLater",
+    "Schedule",
+    "Scheduler",
+    "SignalRouter",
+    "SignalRule",
     "Task",
     "TaskContext",
     "TaskEvent",

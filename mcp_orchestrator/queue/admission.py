@@ -54,6 +54,11 @@ def admit(new: NewTask, config: TaskQueueConfig, clock: Clock) -> NewEntry:
     return NewEntry(task, payload)
 
 
+def pausable(what: str | TaskPriority) -> tuple[str, str]:
+    """Return the kind and the name of what is to be paused: a type or a priority."""
+    return ("priority", str(int(what))) if isinstance(what, TaskPriority) else ("type", what)
+
+
 def _priority(value: int) -> TaskPriority:
     try:
         return TaskPriority(value)

@@ -11,7 +11,7 @@ from pydantic import JsonValue
 from mcp_orchestrator.clock import Clock, SystemClock
 from mcp_orchestrator.errors import BackendUnavailableError
 from mcp_orchestrator.queue import failure
-from mcp_orchestrator.queue.admission import admit
+from mcp_orchestrator.queue.admission import admit, pausable
 from mcp_orchestrator.queue.backends import choose_backend
 from mcp_orchestrator.queue.backoff import Backoff
 from mcp_orchestrator.queue.config import TaskQueueConfig
@@ -19,6 +19,7 @@ from mcp_orchestrator.queue.dead_letters import DeadLetters
 from mcp_orchestrator.queue.encoding import encode_json
 from mcp_orchestrator.queue.lease import Delivery, Lease
 from mcp_orchestrator.queue.lease_keeper import LeaseKeeper
+from mcp_orchestrator.queue.metrics import QueueMetrics
 from mcp_orchestrator.queue.port import (
     QueueStats,
     Settlement,
@@ -38,9 +39,8 @@ from mcp_orchestrator.queue.task import (
 from mcp_orchestrator.store.commits import GroupCommitter
 from mcp_orchestrator.store.engine import Database
 
-#: The longest an idle worker waits before it looks for tasks of dead workers, in leases.
-_LOOK_AROUND_LEASES = 0.1
-_LONGEST_LOOK_AROUND = 1.0
+#: The longest an idle worker waits before it looks for tasks of dead workers, in leases and in seconds.
+_LOOK_AROUND_LEASES, _LONGEST_LOOK_AROUND = 0.1, 1.0
 
 
 class TaskQueue:
@@ -52,6 +52,7 @@ class TaskQueue:
         committer: the process's writer; the queue starts one of its own where none is given.
         clock: the source of time.
         backoff: how failed tasks wait; made from the configuration where none is given.
+        metrics: where to count; nothing is counted where none is given.
     """
 
     def __init__(
@@ -62,8 +63,10 @@ class TaskQueue:
         committer: GroupCommitter | None = None,
         clock: Clock | None = None,
         backoff: Backoff | None = None,
+        metrics: QueueMetrics | None = None,
     ) -> None:
         self.config = config
+        self._metrics = metrics
         self._clock: Clock = clock or SystemClock()
         self._backoff = backoff or Backoff(config.backoff_base_seconds, config.backoff_cap_seconds)
         self._backend = choose_backend(config, database, committer, self._clock)
@@ -150,7 +153,10 @@ class TaskQueue:
     async def add_tasks(self, new: Sequence[NewTask]) -> list[Task]:
         """Add many tasks at once, all or none (on Redis: of each 1,000); see ``add_task``."""
         entries = [admit(one, self.config, self._clock) for one in new]
-        return await self._backend.add(entries) if entries else []
+        tasks = await self._backend.add(entries) if entries else []
+        if self._metrics is not None:
+            self._metrics.added(entries, tasks)
+        return tasks
 
     async def take(
         self,
@@ -245,8 +251,9 @@ class TaskQueue:
             StaleLeaseError: somebody else has taken the task over, or it has ended.
         """
         event = self._event(kind, task)
-        settlement = self._settlement(message_id, TaskStatus.PENDING, event=event, counts=False)
-        await self._settle(settlement)
+        await self._settle(
+            self._settlement(message_id, TaskStatus.PENDING, event=event, counts=False)
+        )
 
     async def end_cancelled(self, message_id: str, task: Task) -> None:
         """Record that a running task was stopped because its cancellation was asked for."""
@@ -270,7 +277,10 @@ class TaskQueue:
         task = await self.get_task(task_id)
         event = self._event(EventKind.CANCEL_REQUESTED, task)
         await self._backend.cancel(task_id, event, self._expiry(TaskStatus.CANCELLED, event.at))
-        return await self.get_task(task_id)
+        now = await self.get_task(task_id)
+        if self._metrics is not None:
+            self._metrics.cancelled(task, now)
+        return now
 
     async def watch_cancels(
         self, worker_id: str, running: Callable[[], Collection[str]], cancel: Callable[[str], None]
@@ -308,15 +318,18 @@ class TaskQueue:
 
     async def stats(self) -> QueueStats:
         """Return counts by status, depth and oldest age by priority, and the live workers."""
-        return await self._backend.stats(self._clock.now())
+        stats = await self._backend.stats(self._clock.now())
+        if self._metrics is not None:
+            self._metrics.show(stats)
+        return stats
 
     async def pause(self, what: str | TaskPriority) -> None:
         """Hand out no more tasks of a type or of a priority; running ones go on."""
-        await self._backend.set_paused(*_pausable(what), paused=True)
+        await self._backend.set_paused(*pausable(what), paused=True)
 
     async def resume(self, what: str | TaskPriority) -> None:
         """Hand out tasks of a type or of a priority again."""
-        await self._backend.set_paused(*_pausable(what), paused=False)
+        await self._backend.set_paused(*pausable(what), paused=False)
 
     async def limit_type(self, task_type: str, concurrency: int | None) -> None:
         """Bound how many tasks of a type run at once, over all workers; None for no bound."""
@@ -346,6 +359,8 @@ class TaskQueue:
             self._fair_credit = max(self._fair_credit + len(deliveries) - spent, 0)
         for delivery in deliveries:
             self.leases.hold(delivery.lease)
+        if self._metrics is not None:
+            self._metrics.taken(deliveries)
         return deliveries
 
     def _event(self, kind: EventKind, task: Task, detail: str | None = None) -> TaskEvent:
@@ -377,12 +392,10 @@ class TaskQueue:
             self.leases.release(settlement.lease)
             raise
         self.leases.release(settlement.lease)
+        if self._metrics is not None:
+            self._metrics.settled(settlement)
 
     def _expiry(self, status: TaskStatus, now: datetime) -> datetime:
         dead = status is TaskStatus.DEAD_LETTER
         kept = self.config.dead_retention_seconds if dead else self.config.retention_seconds
         return now + timedelta(seconds=kept)
-
-
-def _pausable(what: str | TaskPriority) -> tuple[str, str]:
-    return ("priority", str(int(what))) if isinstance(what, TaskPriority) else ("type", what)

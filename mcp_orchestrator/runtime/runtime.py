@@ -1,5 +1,6 @@
 """Building the parts in order, running the background work, closing in reverse."""
 
+import itertools
 import logging
 import os
 import secrets
@@ -16,14 +17,22 @@ from prometheus_client import CollectorRegistry
 from mcp_orchestrator.agents import SamplingMailbox, SamplingModel
 from mcp_orchestrator.clock import Clock, SystemClock
 from mcp_orchestrator.codeloop import CodeLoop, Deliveries, Roles
-from mcp_orchestrator.errors import SandboxUnavailableError
+from mcp_orchestrator.errors import OrchestratorError, SandboxUnavailableError
 from mcp_orchestrator.packs import LoadedPack, Registry, load_packs
 from mcp_orchestrator.packs.loader import default_folder
-from mcp_orchestrator.queue import TaskQueue, TaskQueueConfig, Worker
+from mcp_orchestrator.queue import (
+    QueueMetrics,
+    Scheduler,
+    SignalRouter,
+    TaskQueue,
+    TaskQueueConfig,
+    Worker,
+)
 from mcp_orchestrator.runtime.handlers import chosen_handlers, sandbox_handler
 from mcp_orchestrator.runtime.no_sandbox import NoBackend
 from mcp_orchestrator.runtime.providers import ProviderFactory, Providers
 from mcp_orchestrator.runtime.queue_step import QUEUE_STEP, queue_action
+from mcp_orchestrator.runtime.signals import SagasOfSignals
 from mcp_orchestrator.saga import SagaEngine, SagaMetrics
 from mcp_orchestrator.sandbox import RiskPolicy, Sandbox, SandboxMetrics, open_sandbox
 from mcp_orchestrator.settings import Settings
@@ -37,6 +46,8 @@ _log = logging.getLogger(__name__)
 #: The question that the client's model is asked stays free for whoever asks next: a stateless
 #: client answers in another request than the one that saw it.
 _NO_CLAIM = 0.0
+#: How often the queue's gauges are set and interrupted signals looked for, in seconds.
+_GAUGES_EVERY, _SIGNALS_EVERY = 5, 60
 
 
 @dataclass(frozen=True)
@@ -51,6 +62,8 @@ class Runtime:
     packs: list[LoadedPack]
     queue: TaskQueue
     worker: Worker
+    signals: SignalRouter
+    schedules: Scheduler
     sagas: SagaEngine
     sandbox: Sandbox
     providers: Providers
@@ -85,6 +98,7 @@ async def open_runtime(
             return
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(runtime.sagas.run)
+            tasks.start_soon(_tend_queue, runtime)
             tasks.start_soon(runtime.sandbox.tend)
             if settings.embedded_worker:
                 tasks.start_soon(runtime.worker.run)
@@ -119,6 +133,19 @@ async def open_ledger(settings: Settings, clock: Clock | None = None) -> AsyncGe
         yield Ledger(database, committer, clock or SystemClock())
 
 
+@asynccontextmanager
+async def open_runs(settings: Settings) -> AsyncGenerator[RunStore]:
+    """Open only the record of the sandbox's runs.
+
+    Raises:
+        ConfigurationError: a setting is wrong.
+        BackendUnavailableError: the database does not answer.
+    """
+    async with AsyncExitStack() as stack:
+        database, committer = await _open_store(settings, stack)
+        yield RunStore(database, committer)
+
+
 async def _open_store(settings: Settings, stack: AsyncExitStack) -> tuple[Database, GroupCommitter]:
     settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     database = open_engine(settings.store_url)
@@ -133,23 +160,27 @@ async def _open_queue(
     committer: GroupCommitter,
     clock: Clock,
     stack: AsyncExitStack,
+    *,
+    metrics: QueueMetrics | None = None,
 ) -> TaskQueue:
     redis_url = settings.redis_url.get_secret_value() if settings.redis_url else None
     config = TaskQueueConfig(redis_url=redis_url, lease_seconds=settings.task_lease_seconds)
-    queue = TaskQueue(config, database=database, committer=committer, clock=clock)
+    queue = TaskQueue(config, database=database, committer=committer, clock=clock, metrics=metrics)
     return await stack.enter_async_context(queue)
 
 
 async def _build(settings: Settings, clock: Clock, stack: AsyncExitStack) -> Runtime:
     database, committer = await _open_store(settings, stack)
-    queue = await _open_queue(settings, database, committer, clock, stack)
+    metrics = CollectorRegistry()
+    queue = await _open_queue(
+        settings, database, committer, clock, stack, metrics=QueueMetrics(metrics)
+    )
     ledger = Ledger(database, committer, clock)
     mailbox = SamplingMailbox(database, committer, clock, claim=_NO_CLAIM)
     factory = ProviderFactory(
         settings, database=database, committer=committer, ledger=ledger, clock=clock, stack=stack
     )
     providers = await factory.build()
-    metrics = CollectorRegistry()
     runs = RunStore(database, committer)
     await runs.forget_files(clock.now() - timedelta(days=settings.sandbox_keep_days))
     sandbox = await _open_sandbox(settings, runs, clock, SandboxMetrics(metrics))
@@ -185,10 +216,33 @@ async def _build(settings: Settings, clock: Clock, stack: AsyncExitStack) -> Run
         grace_seconds=settings.grace_seconds,
         clock=clock,
     )
+    signals = SignalRouter(
+        queue,
+        database,
+        committer,
+        sagas=SagasOfSignals(sagas),
+        check_task=registry.check_task,
+        clock=clock,
+    )
+    schedules = Scheduler(queue, database, committer, clock=clock)
     return Runtime(
-        settings, clock, database, committer, registry, packs, queue, worker, sagas, sandbox,
-        providers, roles, mailbox, ledger, deliveries, metrics, runs,
+        settings, clock, database, committer, registry, packs, queue, worker, signals, schedules,
+        sagas, sandbox, providers, roles, mailbox, ledger, deliveries, metrics, runs,
     )  # fmt: skip
+
+
+async def _tend_queue(runtime: Runtime) -> None:
+    """Fire schedules, show how the queue stands, finish interrupted signals; for ever."""
+    for second in itertools.count():
+        try:
+            await runtime.schedules.fire_due()
+            if second % _GAUGES_EVERY == 0:
+                await runtime.queue.stats()
+            if second % _SIGNALS_EVERY == 0:
+                await runtime.signals.tend()
+        except OrchestratorError:
+            _log.warning("The queue could not be tended; trying again.", exc_info=True)
+        await anyio.sleep(1)
 
 
 async def _open_sandbox(

@@ -11,6 +11,7 @@ from mcp_orchestrator.errors import InvalidInputError
 from mcp_orchestrator.queue import QueueStats, Task, TaskFilter, TaskPriority, TaskStatus
 from mcp_orchestrator.runtime import Runtime
 from mcp_orchestrator.server.teaching import teaching
+from mcp_orchestrator.server.toolsets import signal
 from mcp_orchestrator.server.waiting import ASK_AGAIN_AFTER, WaitSeconds
 
 PriorityName = Literal["CRITICAL", "HIGH", "NORMAL", "LOW"]
@@ -156,6 +157,7 @@ def view_stats(stats: QueueStats) -> StatsView:
 
 def register(server: MCPServer[None], runtime: Runtime) -> None:
     """Add the tools to a server."""
+    signal.register(server, runtime)
 
     @server.tool(
         title="Queue a task",
