@@ -7,20 +7,33 @@ import typer
 
 from mcp_orchestrator.cli.running import DataDir
 from mcp_orchestrator.cli.saga import with_sagas
+from mcp_orchestrator.clock import SystemClock
+from mcp_orchestrator.errors import ConfigurationError
 from mcp_orchestrator.runtime.saga_store import SagaStore
+from mcp_orchestrator.store.anchors import AnchorKey, verify_anchors, write_anchor
 from mcp_orchestrator.store.audit import verify_all, verify_saga
 from mcp_orchestrator.store.export import export_audit
 
 app = typer.Typer(help="Read, check and export the sagas' audit trail.", no_args_is_help=True)
 
+_KEY_VARIABLE = "MCP_ORCHESTRATOR_AUDIT_KEY_FILE"
+KeyFile = Annotated[
+    Path | None, typer.Option(help="Check the signed anchors too.", envvar=_KEY_VARIABLE)
+]
+
 
 @app.command()
 def verify(
     saga_id: Annotated[str | None, typer.Argument(help="One saga; all without.")] = None,
+    key_file: KeyFile = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Recompute the hash chains; name every altered, removed or reordered event, and fail."""
+    """Recompute the hash chains; name every altered, removed or reordered event, and fail.
+
+    With a key file the signed anchors are checked too, which show when whole sagas are gone.
+    """
     found: list[str] = []
+    key = _key(key_file) if key_file is not None else None
 
     async def work(store: SagaStore) -> None:
         async with store.database.read() as connection:
@@ -29,12 +42,31 @@ def verify(
             else:
                 places = await verify_saga(connection, saga_id)
         found.extend(f"{place.saga_id} event {place.sequence}: {place.what}" for place in places)
+        if key is not None:
+            found.extend([fault async for fault in verify_anchors(store.database, key)])
 
     with_sagas(work, data_dir=data_dir)
     for line in found:
         typer.echo(line)
     typer.echo(f"{len(found)} faults" if found else "The audit trail is intact.")
     raise typer.Exit(1 if found else 0)
+
+
+@app.command()
+def anchor(
+    key_file: Annotated[
+        Path, typer.Option(help="File with the secret that signs.", envvar=_KEY_VARIABLE)
+    ],
+    data_dir: DataDir = None,
+) -> None:
+    """Sign all events since the last anchor; run it by a timer, and keep what it prints."""
+    key = _key(key_file)
+
+    async def work(store: SagaStore) -> None:
+        signature = await write_anchor(store.database, key, SystemClock())
+        typer.echo(signature or "Nothing has happened since the last anchor.")
+
+    with_sagas(work, data_dir=data_dir)
 
 
 @app.command()
@@ -75,3 +107,10 @@ def export(
         typer.echo(f"{count} events written to {path}")
 
     with_sagas(work, data_dir=data_dir)
+
+
+def _key(path: Path) -> AnchorKey:
+    try:
+        return AnchorKey(path.read_bytes().strip())
+    except OSError as error:
+        raise ConfigurationError(f"Key file {path}: {error.strerror}.") from error

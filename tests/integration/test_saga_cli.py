@@ -122,7 +122,12 @@ async def test_tampering_is_named_and_fails_the_check(tmp_path: Path, database_f
     with sqlite3.connect(database_file) as connection:
         connection.execute("DROP TRIGGER saga_audit_logs_no_update")
         connection.execute("UPDATE saga_audit_logs SET user_id = 'mallory' WHERE sequence = 2")
-    told = run(tmp_path, "audit", "verify", code=1)
+    key = tmp_path / "key"
+    key.write_text("a secret of at least sixteen bytes")
+    signature = run(tmp_path, "audit", "anchor", "--key-file", str(key)).strip()
+    assert len(signature) == 64
+    assert "Nothing has happened" in run(tmp_path, "audit", "anchor", "--key-file", str(key))
+    told = run(tmp_path, "audit", "verify", "--key-file", str(key), code=1)
     assert f"{saga_id} event 2: The event was altered or inserted." in told
     assert "1 faults" in told
 

@@ -129,6 +129,19 @@ saga_audit_logs = Table(
     sqlite_autoincrement=True,
 )
 
+saga_anchors = Table(
+    "saga_anchors",
+    metadata,
+    Column("first_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("last_id", BigInteger, nullable=False),
+    Column("events", BigInteger, nullable=False),
+    Column("digest", String(64), nullable=False),
+    Column("previous", String(64), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("key_id", String(16), nullable=False),
+    Column("signature", String(64), nullable=False),
+)
+
 saga_memos = Table(
     "saga_memos",
     metadata,

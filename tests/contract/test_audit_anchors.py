@@ -1,0 +1,99 @@
+"""Signed anchors of the audit trail, on both databases."""
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+
+from mcp_orchestrator.clock import SystemClock
+from mcp_orchestrator.errors import ConfigurationError
+from mcp_orchestrator.saga import JsonObject, JsonValue, SagaEngine, SagaStep, StepHandle
+from mcp_orchestrator.saga import SagaDefinition as Definition
+from mcp_orchestrator.saga.catalog import NoActions
+from mcp_orchestrator.store.anchors import AnchorKey, verify_anchors, write_anchor
+from mcp_orchestrator.store.commits import GroupCommitter
+from mcp_orchestrator.store.engine import Database
+
+KEY, OTHER = AnchorKey(b"0123456789abcdef"), AnchorKey(b"fedcba9876543210")
+
+
+async def nothing(arguments: JsonObject, handle: StepHandle) -> JsonValue:
+    return None
+
+
+async def run_sagas(database: Database, count: int) -> list[str]:
+    definition = Definition("anchored", "1", (SagaStep("only", nothing),))
+    async with (
+        GroupCommitter(database) as committer,
+        SagaEngine(database, committer, NoActions(), runner_id="t") as engine,
+    ):
+        ids = [(await engine.start(definition, {})).saga_id for _ in range(count)]
+        for saga_id in ids:
+            await engine.wait_for(saga_id, 20)
+        return ids
+
+
+async def execute(database: Database, statement: str) -> None:
+    async with database.write() as connection:
+        await connection.execute(text(statement))
+
+
+async def unguard(database: Database, table: str) -> None:
+    if database.is_sqlite:
+        for verb in ("update", "delete"):
+            await execute(database, f"DROP TRIGGER {table}_no_{verb}")
+    else:
+        await execute(database, f"ALTER TABLE {table} DISABLE TRIGGER ALL")
+
+
+async def faults(database: Database, key: AnchorKey = KEY) -> list[str]:
+    return [fault async for fault in verify_anchors(database, key)]
+
+
+async def test_anchors_cover_every_event_once(database: Database) -> None:
+    clock = SystemClock()
+    assert await write_anchor(database, KEY, clock) is None
+    await run_sagas(database, 3)
+    first = await write_anchor(database, KEY, clock)
+    assert await write_anchor(database, KEY, clock) is None
+    await run_sagas(database, 2)
+    assert first != await write_anchor(database, KEY, clock)
+    await run_sagas(database, 1)  # what no anchor covers yet is no fault
+    assert await faults(database) == []
+    assert "another key" in (await faults(database, OTHER))[0]
+
+
+@pytest.mark.parametrize("table", ["saga_audit_logs", "saga_checkpoints", "both"])
+async def test_a_whole_saga_that_is_gone_is_found(database: Database, table: str) -> None:
+    ids = await run_sagas(database, 3)
+    await write_anchor(database, KEY, SystemClock())
+    await unguard(database, "saga_audit_logs")
+    for gone in ("saga_audit_logs", "saga_checkpoints"):
+        if table in {gone, "both"}:
+            await execute(database, f"DELETE FROM {gone} WHERE saga_id = '{ids[1]}'")
+    found = await faults(database)
+    assert bool(found) is (table != "saga_checkpoints")  # that one the saga's own chain finds
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "DELETE FROM saga_anchors WHERE first_id = 1",
+        "UPDATE saga_anchors SET events = events + 1 WHERE first_id = 1",
+        "UPDATE saga_anchors SET last_id = last_id - 1 WHERE first_id = 1",
+        "UPDATE saga_anchors SET key_id = 'x' WHERE first_id = 1",
+    ],
+)
+async def test_a_forged_anchor_is_found(database: Database, change: str) -> None:
+    for _ in range(2):
+        await run_sagas(database, 1)
+        await write_anchor(database, KEY, SystemClock())
+    with pytest.raises(DBAPIError, match="append-only"):
+        await execute(database, change)
+    await unguard(database, "saga_anchors")
+    await execute(database, change)
+    assert await faults(database)
+
+
+def test_a_short_key_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="3 bytes"):
+        AnchorKey(b"abc")
