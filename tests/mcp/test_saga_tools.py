@@ -61,6 +61,10 @@ async def test_a_failed_saga_is_found_planned_and_set_going_again(tmp_path: Path
         await call(client, "saga_retry", order)
         done = await call(client, "saga_get", {"saga_id": saga_id, "wait_seconds": 20})
         assert done["state"] == "completed"
+        fork = {"saga_id": saga_id, "reason": "once more", "order": "fork", "from_step": "payment"}
+        plan = await call(client, "saga_retry", {**fork, "dry_run": True})
+        assert (plan["runs"], plan["skips"]) == (["payment"], ["flight"])
+        assert (await call(client, "saga_retry", fork))["saga"]["saga_id"] != saga_id
         undo = {"saga_id": saga_id, "reason": "not wanted", "order": "compensate"}
         plan = await call(client, "saga_retry", undo)
         assert "flight" in plan["compensates"]

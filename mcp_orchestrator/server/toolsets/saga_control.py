@@ -9,7 +9,14 @@ from pydantic import BaseModel, Field, JsonValue
 
 from mcp_orchestrator.runtime import Runtime
 from mcp_orchestrator.runtime.queue_step import DESCRIPTION, QUEUE_STEP
-from mcp_orchestrator.saga import BUILT_IN_ACTIONS, Order, Preview, SagaEngine, explain
+from mcp_orchestrator.saga import (
+    BUILT_IN_ACTIONS,
+    Interventions,
+    JsonObject,
+    Order,
+    Preview,
+    explain,
+)
 from mcp_orchestrator.server.teaching import teaching
 from mcp_orchestrator.server.toolsets.saga_views import SagaReport, describe_event, view_saga
 
@@ -63,13 +70,17 @@ class SagaExplanation(BaseModel):
     advice: str = Field(description="The safe thing to do.")
 
 
+Command = Literal["retry", "compensate", "fork"]
+
+
 async def _plan(
-    sagas: SagaEngine, saga_id: str, order: Literal["retry", "compensate"],
-    skip: dict[str, JsonValue],
-) -> Preview:  # fmt: skip
-    if order == "retry":
-        return await sagas.by_hand.preview_retry(saga_id, skip)
-    return await sagas.by_hand.preview_compensate(saga_id)
+    hand: Interventions, saga_id: str, command: Command, skip: dict[str, JsonValue], step: str
+) -> Preview:
+    if command == "retry":
+        return await hand.preview_retry(saga_id, skip)
+    if command == "compensate":
+        return await hand.preview_compensate(saga_id)
+    return await hand.preview_fork(saga_id, step)
 
 
 def register(server: MCPServer[None], runtime: Runtime) -> None:
@@ -159,24 +170,33 @@ def _register_orders(server: MCPServer[None], runtime: Runtime) -> None:
         saga_id: SagaId,
         reason: Reason,
         order: Annotated[
-            Literal["retry", "compensate"],
-            Field(description="retry runs what is not completed; compensate undoes what is."),
+            Command,
+            Field(
+                description="retry runs what is not completed; compensate undoes what is; fork"
+                " starts a new saga that has the results before from_step and runs the rest."
+            ),
         ] = "retry",
         skip: Annotated[
             dict[str, JsonValue],
             Field(description="Steps that shall count as done, and what they shall return."),
         ] = {},  # noqa: B006 - read only, and the schema shows the default
+        new_input: Annotated[
+            JsonObject | None, Field(description="For retry and fork: in the old input's place.")
+        ] = None,
+        from_step: Annotated[str, Field(description="For fork: the first step that runs.")] = "",
         dry_run: Annotated[bool, Field(description="Only say what would be done.")] = False,
     ) -> SagaPlan:
         """Go on with a saga that failed, was aborted or is held; ask with dry_run first."""
-        by_hand = runtime.sagas.by_hand
-        plan = await _plan(runtime.sagas, saga_id, order, skip)
+        hand, why = runtime.sagas.by_hand, Order(reason)
+        plan = await _plan(hand, saga_id, order, skip, from_step)
         if dry_run:
             view = await runtime.sagas.get(saga_id)
         elif order == "retry":
-            view = await by_hand.retry(saga_id, Order(reason), skip=skip)
+            view = await hand.retry(saga_id, why, skip=skip, new_input=new_input)
+        elif order == "compensate":
+            view = await hand.compensate(saga_id, why)
         else:
-            view = await by_hand.compensate(saga_id, Order(reason))
+            view = await hand.fork(saga_id, why, from_step=from_step, new_input=new_input)
         return SagaPlan(
             dry_run=dry_run, runs=plan.runs, compensates=plan.compensates, skips=plan.skips,
             saga=view_saga(view),
