@@ -6,7 +6,7 @@ from math import isfinite
 from mcp_orchestrator.clock import Clock
 from mcp_orchestrator.errors import InvalidInputError
 from mcp_orchestrator.queue.config import TaskQueueConfig
-from mcp_orchestrator.queue.encoding import encode_json, new_task_id
+from mcp_orchestrator.queue.encoding import encode_json, new_task_id, unique_key
 from mcp_orchestrator.queue.port import NewEntry
 from mcp_orchestrator.queue.task import NewTask, Task, TaskPriority, TaskStatus
 
@@ -51,7 +51,10 @@ def admit(new: NewTask, config: TaskQueueConfig, clock: Clock) -> NewEntry:
         available_at=now + timedelta(seconds=new.delay) if new.delay > 0 else now,
         preemptible=new.preemptible,
     )
-    return NewEntry(task, payload)
+    if new.unique_while_pending and new.idempotency_key is None:
+        raise InvalidInputError("Uniqueness while pending needs an idempotency key.")
+    unique = unique_key(new.owner, new.idempotency_key, while_pending=new.unique_while_pending)
+    return NewEntry(task, payload, unique)
 
 
 def pausable(what: str | TaskPriority) -> tuple[str, str]:

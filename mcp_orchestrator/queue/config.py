@@ -1,6 +1,10 @@
 """What can be set about a queue."""
 
+from datetime import datetime, timedelta
+
 from pydantic import BaseModel, ConfigDict, Field
+
+from mcp_orchestrator.queue.task import TaskStatus
 
 _DAY = 86_400.0
 
@@ -45,3 +49,9 @@ class TaskQueueConfig(BaseModel):
     backoff_cap_seconds: float = Field(default=300.0, gt=0)
     fair_share: int = Field(default=20, ge=0)
     poll_seconds: float = Field(default=0.1, gt=0)
+
+    def expiry(self, status: TaskStatus, now: datetime) -> datetime:
+        """Return when a task that ends now in this way may be forgotten."""
+        dead = status is TaskStatus.DEAD_LETTER
+        kept = self.dead_retention_seconds if dead else self.retention_seconds
+        return now + timedelta(seconds=kept)

@@ -31,11 +31,23 @@ def from_micros(micros: int) -> datetime:
     return _EPOCH + timedelta(microseconds=micros)
 
 
-def unique_key(owner: str | None, idempotency_key: str | None) -> str | None:
+#: How the text of a key ends that is free again when its task has ended.
+FREED_AT_END = ",1]"
+
+
+def unique_key(
+    owner: str | None, idempotency_key: str | None, *, while_pending: bool = False
+) -> str | None:
     """Return the text under which an idempotency key is unique: each owner has its own keys."""
     if idempotency_key is None:
         return None
-    return json.dumps([owner, idempotency_key], separators=(",", ":"))
+    parts = [owner, idempotency_key, 1] if while_pending else [owner, idempotency_key]
+    return json.dumps(parts, separators=(",", ":"))
+
+
+def key_after_end(unique: str | None) -> str | None:
+    """Return what a task that has ended still holds of its key."""
+    return None if unique is None or unique.endswith(FREED_AT_END) else unique
 
 
 def encode_json(value: object, *, what: str, limit: int) -> str:

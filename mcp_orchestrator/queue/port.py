@@ -17,10 +17,17 @@ from mcp_orchestrator.queue.task import Task, TaskEvent, TaskPriority, TaskProgr
 
 @dataclass(frozen=True, slots=True)
 class NewEntry:
-    """A task to store, and its payload as the JSON text that was checked."""
+    """A task to store.
+
+    Args:
+        task: the task.
+        payload: its payload, as the JSON text that was checked.
+        unique: the text that only one task may hold, if it has an idempotency key.
+    """
 
     task: Task
     payload: str
+    unique: str | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,6 +106,7 @@ class NewTask:
     timeout: float | None = None
     owner: str | None = None
     preemptible: bool = False
+    unique_while_pending: bool = False
 
 
 @dataclass(frozen=True, slots=True)

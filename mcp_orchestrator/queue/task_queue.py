@@ -39,7 +39,7 @@ from mcp_orchestrator.queue.task import (
 from mcp_orchestrator.store.commits import GroupCommitter
 from mcp_orchestrator.store.engine import Database
 
-#: The longest an idle worker waits before it looks for tasks of dead workers, in leases and in seconds.
+#: How long an idle worker waits before it looks for tasks of the dead: leases, at most seconds.
 _LOOK_AROUND_LEASES, _LONGEST_LOOK_AROUND = 0.1, 1.0
 
 
@@ -109,7 +109,7 @@ class TaskQueue:
         await self.close()
 
     async def ping(self) -> str:
-        """Return the back end's name and version; raise BackendUnavailableError if it is away."""
+        """Return the back end's name and version; raise BackendUnavailableError if away."""
         return await self._backend.ping()
 
     async def add_task(
@@ -124,6 +124,7 @@ class TaskQueue:
         timeout: float | None = None,
         owner: str | None = None,
         preemptible: bool = False,
+        unique_while_pending: bool = False,
     ) -> Task:
         """Add a task; when this returns, the task is durable.
 
@@ -138,6 +139,7 @@ class TaskQueue:
             timeout: the bound on one attempt, in seconds; the queue's default where None.
             owner: whose task it is.
             preemptible: whether a CRITICAL task may take its place while it runs.
+            unique_while_pending: the key is free again once the task has ended.
 
         Raises:
             InvalidInputError: a bad type name, delay, bound or payload.
@@ -146,7 +148,7 @@ class TaskQueue:
         """
         new = NewTask(
             task_type, payload, priority, idempotency_key, delay, max_retries, timeout, owner,
-            preemptible,
+            preemptible, unique_while_pending,
         )  # fmt: skip
         return (await self.add_tasks([new]))[0]
 
@@ -268,15 +270,16 @@ class TaskQueue:
         """Cancel a task.
 
         A waiting task is CANCELLED at once. A running one is marked, its worker cancels the
-        handler and records CANCELLED when it has ended; ``wait_for`` waits for that. An ended one
-        stays as it is.
+        handler and records CANCELLED at its end, which ``wait_for`` awaits. An ended one stays.
 
         Raises:
             NotFoundError: there is no such task.
         """
         task = await self.get_task(task_id)
         event = self._event(EventKind.CANCEL_REQUESTED, task)
-        await self._backend.cancel(task_id, event, self._expiry(TaskStatus.CANCELLED, event.at))
+        await self._backend.cancel(
+            task_id, event, self.config.expiry(TaskStatus.CANCELLED, event.at)
+        )
         now = await self.get_task(task_id)
         if self._metrics is not None:
             self._metrics.cancelled(task, now)
@@ -379,7 +382,7 @@ class TaskQueue:
     ) -> Settlement:
         now = self._clock.now()
         return Settlement(
-            Lease.parse(message_id), status, now, self._expiry(status, now),
+            Lease.parse(message_id), status, now, self.config.expiry(status, now),
             result, error, available_at, counts, event,
         )  # fmt: skip
 
@@ -394,8 +397,3 @@ class TaskQueue:
         self.leases.release(settlement.lease)
         if self._metrics is not None:
             self._metrics.settled(settlement)
-
-    def _expiry(self, status: TaskStatus, now: datetime) -> datetime:
-        dead = status is TaskStatus.DEAD_LETTER
-        kept = self.config.dead_retention_seconds if dead else self.config.retention_seconds
-        return now + timedelta(seconds=kept)

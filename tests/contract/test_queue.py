@@ -527,3 +527,24 @@ async def test_an_idle_consumer_is_woken(place: Place[HandClock]) -> None:
 
 async def test_ping_names_the_back_end(queue: TaskQueue, place: Place[HandClock]) -> None:
     assert (await queue.ping()).lower().startswith(place.name.removesuffix("-cluster"))
+
+
+async def test_a_key_that_is_unique_while_pending_is_free_after_the_end(queue: TaskQueue) -> None:
+    async def add() -> Task:
+        return await queue.add_task("t", {}, idempotency_key="k", unique_while_pending=True)
+
+    first = await add()
+    assert (await add()).task_id == first.task_id
+    message_id, _ = await take_one(queue)
+    assert (await add()).task_id == first.task_id  # also while it runs
+    await queue.complete_task(message_id, None)
+    second = await add()
+    assert second.task_id != first.task_id
+    await queue.cancel_task(second.task_id)
+    third = await add()
+    assert third.task_id != second.task_id
+    message_id, task = await take_one(queue)
+    await queue.fail_task(message_id, "no", task, retryable=False)
+    assert (await add()).task_id != third.task_id
+    lasting = await queue.add_task("t", {}, idempotency_key="k")  # another kind of key
+    assert lasting.task_id not in {first.task_id, second.task_id, third.task_id}

@@ -13,7 +13,6 @@ from mcp_orchestrator.queue.encoding import (
     decode_progress,
     from_micros,
     to_micros,
-    unique_key,
 )
 from mcp_orchestrator.queue.lease import Delivery, Lease
 from mcp_orchestrator.queue.port import NewEntry, TakeRequest, WorkerInfo
@@ -50,7 +49,7 @@ def add_arguments(entry: NewEntry) -> tuple[str, str]:
         str(int(task.priority)),
         str(to_micros(task.available_at)),
         "1" if task.status is TaskStatus.SCHEDULED else "0",
-        unique_key(task.owner, task.idempotency_key) or "",
+        entry.unique or "",
         str(task.max_retries),
         owner,
     ]

@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from mcp_orchestrator.queue.encoding import encode_event
+from mcp_orchestrator.queue.encoding import encode_event, key_after_end
 from mcp_orchestrator.queue.task import TaskEvent, TaskStatus
 from mcp_orchestrator.store.schema.tasks import task_limits, task_pauses, tasks
 
@@ -16,7 +16,13 @@ async def cancel(
 ) -> None:
     """End a waiting task; mark a running one for its worker to stop; leave an ended one alone."""
     found = await connection.execute(
-        select(tasks.c.sequence, tasks.c.status, tasks.c.history, tasks.c.cancel_requested)
+        select(
+            tasks.c.sequence,
+            tasks.c.status,
+            tasks.c.history,
+            tasks.c.cancel_requested,
+            tasks.c.unique_key,
+        )
         .where(tasks.c.queue == queue, tasks.c.task_id == task_id)
         .with_for_update()
     )
@@ -32,6 +38,7 @@ async def cancel(
             "status": TaskStatus.CANCELLED.value,
             "finished_at": event.at,
             "expires_at": expires_at,
+            "unique_key": key_after_end(row["unique_key"]),
         }
     await connection.execute(
         update(tasks).where(tasks.c.sequence == row["sequence"]).values(**values)

@@ -9,7 +9,6 @@ from mcp_orchestrator.queue.encoding import (
     decode_history,
     decode_json,
     decode_progress,
-    unique_key,
 )
 from mcp_orchestrator.queue.port import NewEntry, WorkerInfo
 from mcp_orchestrator.queue.task import Task, TaskPriority, TaskStatus
@@ -30,7 +29,7 @@ def row_from_entry(entry: NewEntry, queue: str) -> dict[str, Any]:
         "max_retries": task.max_retries,
         "timeout": task.timeout,
         "idempotency_key": task.idempotency_key,
-        "unique_key": unique_key(task.owner, task.idempotency_key),
+        "unique_key": entry.unique,
         "owner": task.owner,
         "preemptible": task.preemptible,
         "created_at": task.created_at,

@@ -7,7 +7,7 @@ from sqlalchemy import RowMapping, bindparam, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mcp_orchestrator.errors import StaleLeaseError
-from mcp_orchestrator.queue.encoding import encode_event
+from mcp_orchestrator.queue.encoding import encode_event, key_after_end
 from mcp_orchestrator.queue.port import Settlement, stale_lease
 from mcp_orchestrator.queue.task import TaskStatus
 from mcp_orchestrator.store.columns import UtcDateTime
@@ -21,6 +21,7 @@ _HELD = (
         tasks.c.attempt,
         tasks.c.history,
         tasks.c.cancel_requested,
+        tasks.c.unique_key,
     )
     .where(tasks.c.task_id.in_(bindparam("ids", expanding=True)))
     .order_by(tasks.c.task_id)  # one order for all, so that PostgreSQL never deadlocks here
@@ -41,6 +42,7 @@ _SETTLE = (
         finished_at=bindparam("b_finished_at"),
         expires_at=bindparam("b_expires_at"),
         lease_until=None,
+        unique_key=bindparam("b_unique_key"),
     )
 )
 
@@ -91,5 +93,6 @@ def _values(settlement: Settlement, row: RowMapping) -> dict[str, Any]:
         "b_history": row["history"] if event is None else [*row["history"], encode_event(event)],
         "b_available_at": settlement.available_at,
         "b_finished_at": settlement.at if status.is_final else None,
+        "b_unique_key": key_after_end(row["unique_key"]) if status.is_final else row["unique_key"],
         "b_expires_at": settlement.expires_at if status.is_final else None,
     }

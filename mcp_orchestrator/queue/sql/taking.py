@@ -24,7 +24,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from mcp_orchestrator.queue.encoding import encode_event
+from mcp_orchestrator.queue.encoding import encode_event, key_after_end
 from mcp_orchestrator.queue.lease import Delivery, Lease
 from mcp_orchestrator.queue.port import TakeRequest
 from mcp_orchestrator.queue.sql import limiting
@@ -249,4 +249,5 @@ def _after_loss(row: RowMapping, now: datetime, dead_retention: float) -> dict[s
         "error": None if cancelled else error,
         "finished_at": now,
         "expires_at": now + timedelta(seconds=dead_retention),
+        "unique_key": key_after_end(row["unique_key"]),
     }

@@ -5,7 +5,7 @@ local outcomes, ended, expiries, entries, stopped = {}, {}, {}, {}, {}
 for i = 3, #ARGV, 3 do
   local id = ARGV[i]
   local f = redis.call('HMGET', task_key(id), 'status', 'epoch', 'entry', 'priority', 'waiters', 'error',
-    'kind')
+    'kind', 'unique')
   if f[2] ~= ARGV[i + 1] then
     outcomes[#outcomes + 1] = 0
   elseif f[1] ~= 'processing' then
@@ -22,6 +22,7 @@ for i = 3, #ARGV, 3 do
       table.insert(entries[f[4]], f[3])
     end
     if f[6] then redis.call('HDEL', task_key(id), 'error') end
+    free_key(id, f[8])
     wake(id, f[5])
   end
 end

@@ -68,7 +68,15 @@ local function remember(id, event)
   redis.call('HSET', task_key(id), 'history', '[' .. event .. ']')
 end
 
+-- A key that was to be unique only while its task had not ended is marked by its end.
+local function free_key(id, unique)
+  if unique and string.sub(unique, -3) == ',1]' and redis.call('GET', q .. ':unique:' .. unique) == id then
+    redis.call('DEL', q .. ':unique:' .. unique)
+  end
+end
+
 local function finish(id, status, now, expires)
+  free_key(id, redis.call('HGET', task_key(id), 'unique'))
   redis.call('HSET', task_key(id), 'status', status, 'finished', now)
   redis.call('ZADD', q .. ':finished', expires, id)
   redis.call('HINCRBY', q .. ':counts', status, 1)
