@@ -10,6 +10,7 @@ from mcp_orchestrator.saga.intervention import Interventions, Order, Preview
 from mcp_orchestrator.saga.metrics import SagaMetrics
 from mcp_orchestrator.saga.orchestrator import SagaConfig, SagaOrchestrator, SagaResult
 from mcp_orchestrator.saga.parsing import DefinitionDocument, RetryDocument, parse_definition
+from mcp_orchestrator.saga.reconciliation import Finding
 from mcp_orchestrator.saga.retry import NO_RETRY, RetryPolicy
 from mcp_orchestrator.saga.states import SagaState, StepState
 from mcp_orchestrator.saga.step import Action, ActionCatalog, StepHandle, StepOperations
@@ -26,6 +27,7 @@ __all__ = [
     "DefinitionDocument",
     "EventType",
     "Explanation",
+    "Finding",
     "Interventions",
     "JsonObject",
     "JsonValue",

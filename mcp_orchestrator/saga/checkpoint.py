@@ -42,6 +42,12 @@ class SagaRecord:
     takeovers: int = 0
     row: Mapping[str, Any] = field(default_factory=dict[str, Any], compare=False, repr=False)
 
+    def idempotency_key(self, index: int) -> str:
+        """Return a step's idempotency key: the same until the step was undone and runs anew."""
+        step = self.progress.steps[index]
+        again = f":{step.repetition}" if step.repetition else ""
+        return f"{self.saga_id}:{step.name}{again}"
+
 
 def checkpoint_columns(record: SagaRecord, now: datetime) -> dict[str, object]:
     """Return the columns that every checkpoint writes."""

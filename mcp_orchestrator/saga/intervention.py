@@ -16,6 +16,7 @@ from mcp_orchestrator.saga.evolution import evolve
 from mcp_orchestrator.saga.journal import Journal, Origin
 from mcp_orchestrator.saga.planning import result_of
 from mcp_orchestrator.saga.progress import SagaProgress
+from mcp_orchestrator.saga.reconciliation import Finding, reconcile
 from mcp_orchestrator.saga.states import StepState
 from mcp_orchestrator.saga.values import JsonObject
 from mcp_orchestrator.saga.view import SagaView, saga_view
@@ -186,6 +187,16 @@ class Interventions:
                     remedy="Fork from it or from an earlier step.",
                 )
         return stage[0]
+
+    async def reconcile(self, saga_id: str) -> list[Finding]:
+        """Compare what the store believes of a saga at rest with what its probes find.
+
+        Raises:
+            NotFoundError: there is no such saga.
+            ConflictError: it is running.
+            UnknownNameError: a probe is not registered in this process.
+        """
+        return await reconcile(await self._load(saga_id), self._actions.find)
 
     async def preview_compensate(self, saga_id: str) -> Preview:
         """Say what ``compensate`` would do."""

@@ -271,18 +271,12 @@ class SagaRun:
             saga_id=self.record.saga_id,
             step_name=step.name,
             attempt=attempt,
-            idempotency_key=self._key(index) + suffix,
+            idempotency_key=self.record.idempotency_key(index) + suffix,
             user_id=self.record.user_id,
         )
         work = partial(function, arguments, handle)
         result = await run_bounded(work, step.timeout, self._around.clock)
         return as_json(result, longest=LONGEST_RESULT)
-
-    def _key(self, index: int) -> str:
-        """Return a step's idempotency key: the same until the step was undone and runs anew."""
-        step = self.progress.steps[index]
-        again = f":{step.repetition}" if step.repetition else ""
-        return f"{self.record.saga_id}:{step.name}{again}"
 
     async def _settle(self, index: int, step: SagaStep) -> None:
         """Decide about a step that was in flight when its runner stopped.

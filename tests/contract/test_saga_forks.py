@@ -12,6 +12,7 @@ from mcp_orchestrator.errors import (
 )
 from mcp_orchestrator.saga import (
     NO_RETRY,
+    Action,
     EventType,
     JsonObject,
     JsonValue,
@@ -168,3 +169,27 @@ async def test_a_person_refuses_and_the_saga_is_undone(engine: SagaEngine) -> No
     assert view.state is SagaState.FAILED
     assert "bob refused: not now" in (view.error or "")
     assert shop.effects == ["buy", "undo buy"]
+
+
+async def test_probes_tell_what_the_store_believes_wrongly(engine: SagaEngine) -> None:
+    shop = Shop()
+
+    def found(happened: bool) -> Action:
+        async def probe(arguments: JsonObject, handle: StepHandle) -> JsonValue:
+            assert handle.idempotency_key.endswith(f":{handle.step_name}")
+            return {"happened": happened}
+
+        return probe
+
+    async def broken(arguments: JsonObject, handle: StepHandle) -> JsonValue:
+        raise OSError("no answer")
+
+    probes = {"kept": found(True), "lost": found(False), "silent": broken}
+    steps = tuple(SagaStep(name, shop.buy, probe=probe) for name, probe in probes.items())
+    done = await run(engine, SagaDefinition("probed", "1", (*steps, SagaStep("s", shop.buy))), 1)
+    findings = await engine.by_hand.reconcile(done.saga_id)
+    assert [(f.step, f.happened, f.agrees) for f in findings] == [
+        ("kept", True, True), ("lost", False, False), ("silent", None, False),
+    ]  # fmt: skip
+    assert findings[2].error == "no answer"
+    assert await engine.get(done.saga_id) == done
