@@ -66,6 +66,17 @@ class Settings(BaseSettings):
     allow_remote_without_auth: bool = Field(
         default=False, description="Listen on other addresses than loopback without sign-in."
     )
+    toolsets: Annotated[list[str], NoDecode, BeforeValidator(_split_commas)] = Field(
+        default=["default"],
+        description="Toolsets shown to clients, separated by commas: default, all, queue, saga,"
+        " sandbox, reasoning, codegen, loop, admin, or a pack's name.",
+    )
+    tools: Annotated[list[str], NoDecode, BeforeValidator(_split_commas)] = Field(
+        default_factory=list[str], description="More tools to show, by name."
+    )
+    read_only: bool = Field(
+        default=False, description="Show only tools that change nothing; wins over the two above."
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         default="INFO", description="How much is logged, to stderr."
     )

@@ -47,14 +47,23 @@ def serve(
     ] = None,
     host: Annotated[str | None, typer.Option("--host", help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option("--port", help="Port; 0 takes a free one.")] = None,
+    toolsets: Annotated[
+        str | None, typer.Option("--toolsets", help="default, all, queue, saga, …, with commas.")
+    ] = None,
+    tools: Annotated[
+        str | None, typer.Option("--tools", help="More tools, by name, with commas.")
+    ] = None,
+    read_only: Annotated[
+        bool | None, typer.Option("--read-only", help="Only tools that change nothing.")
+    ] = None,
     data_dir: DataDir = None,
     log_level: LogLevel = None,
 ) -> None:
     """Serve MCP: over stdio for one client, or over HTTP for many."""
     settings = settings_from(
-        transport=transport, host=host, port=port, data_dir=data_dir, log_level=log_level
-    )
-
+        transport=transport, host=host, port=port, toolsets=toolsets, tools=tools,
+        read_only=read_only, data_dir=data_dir, log_level=log_level,
+    )  # fmt: skip
     streams = StandardStreams() if settings.transport == "stdio" else None
 
     async def run() -> None:

@@ -6,9 +6,11 @@ from typing import Final
 from mcp.server import MCPServer
 
 from mcp_orchestrator import __version__
+from mcp_orchestrator.errors import ConfigurationError
 from mcp_orchestrator.runtime import Runtime
 from mcp_orchestrator.server import prompts, resources
 from mcp_orchestrator.server.definitions import ConciseServer
+from mcp_orchestrator.server.selection import ALL, DEFAULT, Selection
 from mcp_orchestrator.server.toolsets import (
     admin,
     codegen,
@@ -45,15 +47,34 @@ TOOLSETS: Final[dict[str, Callable[[MCPServer[None], Runtime], None]]] = {
 
 def build_server(runtime: Runtime) -> MCPServer[None]:
     """Put every tool, resource and prompt on a new server object."""
+    settings = runtime.settings
     server = ConciseServer(
-        NAME, title="MCP Orchestrator", version=__version__, instructions=INSTRUCTIONS,
-        log_level=runtime.settings.log_level,
-    )  # fmt: skip
-    for register in TOOLSETS.values():
+        NAME,
+        _selection(runtime),
+        title="MCP Orchestrator",
+        version=__version__,
+        instructions=INSTRUCTIONS,
+        log_level=settings.log_level,
+    )
+    for toolset, register in TOOLSETS.items():
+        server.begin_toolset(toolset)
         register(server, runtime)
-    for pack in runtime.packs:
-        for name, function in (pack.pack.tools if pack.pack else {}).items():
+    for pack in (loaded.pack for loaded in runtime.packs if loaded.pack):
+        server.begin_toolset(pack.name)
+        for name, function in pack.tools.items():
             server.add_tool(function, name=name)
     resources.register(server, runtime)
     prompts.register(server)
     return server
+
+
+def _selection(runtime: Runtime) -> Selection:
+    settings = runtime.settings
+    packs = {loaded.pack.name for loaded in runtime.packs if loaded.pack}
+    known = {DEFAULT, ALL, *TOOLSETS, *packs}
+    for unknown in sorted(set(settings.toolsets) - known):
+        raise ConfigurationError(
+            f"Setting toolsets: there is no toolset {unknown!r}.",
+            remedy=f"Toolsets are: {', '.join(sorted(known))}.",
+        )
+    return Selection(settings.toolsets, settings.tools, settings.read_only)

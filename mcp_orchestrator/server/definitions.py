@@ -1,15 +1,52 @@
-"""Tool definitions as short as they can be: every client pays for them in tokens, at every turn."""
+"""Tool definitions, as few and as short as they can be: clients pay for them at every turn."""
 
+from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 from mcp.server import MCPServer
-from mcp_types import Tool
+from mcp_types import Icon, Tool, ToolAnnotations
+
+from mcp_orchestrator.server.selection import Selection
 
 J = TypeVar("J")
 
 
 class ConciseServer(MCPServer[None]):
-    """A server whose schemas leave out the titles that only repeat the names of the fields."""
+    """A server with only the chosen tools, and with schemas that do not repeat themselves.
+
+    Args:
+        name: as clients see it.
+        selection: which tools are added; others are passed over.
+        options: as the SDK's server takes them.
+    """
+
+    def __init__(self, name: str, selection: Selection, **options: Any) -> None:
+        super().__init__(name, **options)
+        self._selection = selection
+        self._toolset = ""
+
+    def begin_toolset(self, toolset: str) -> None:
+        """Count the tools that are added from now on to a toolset."""
+        self._toolset = toolset
+
+    def add_tool(
+        self,
+        fn: Callable[..., Any],
+        name: str | None = None,
+        title: str | None = None,
+        description: str | None = None,
+        annotations: ToolAnnotations | None = None,
+        icons: list[Icon] | None = None,
+        meta: dict[str, Any] | None = None,
+        structured_output: bool | None = None,
+    ) -> None:
+        """Add a tool if it was chosen; the arguments are the SDK's."""
+        shown = name or getattr(fn, "__name__", "")
+        reads_only = annotations is not None and annotations.read_only_hint is True
+        if self._selection.includes(self._toolset, shown, reads_only=reads_only):
+            super().add_tool(
+                fn, name, title, description, annotations, icons, meta, structured_output
+            )
 
     async def list_tools(self) -> list[Tool]:
         """Return the tools with their schemas shortened."""

@@ -68,6 +68,26 @@ async def test_every_tool_is_described_for_a_model(tmp_path: Path) -> None:
         assert "loop_start" in prompt.messages[0].content.text
 
 
+@pytest.mark.parametrize(
+    ("chosen", "there", "missing"),
+    [
+        ({"TOOLSETS": "default"}, {"loop_start", "saga_start"}, {"codegen_complete"}),
+        ({"TOOLSETS": "queue"}, {"queue_add_task", "queue_retry_dead"}, {"saga_start", "health"}),
+        ({"TOOLSETS": "loop", "TOOLS": "health"}, {"loop_get", "health"}, {"saga_start"}),
+        ({"TOOLSETS": "all", "READ_ONLY": "true"}, {"saga_get", "loop_get"}, {"loop_start"}),
+    ],
+)
+async def test_clients_are_shown_the_tools_that_were_chosen(
+    chosen: dict[str, str], there: set[str], missing: set[str], tmp_path: Path
+) -> None:
+    settings = {f"MCP_ORCHESTRATOR_{name}": value for name, value in chosen.items()}
+    async with connect("stdio-modern", tmp_path, settings) as client:
+        names = {tool.name for tool in (await client.list_tools()).tools}
+    assert there <= names
+    assert not missing & names
+    assert len(names) <= 25
+
+
 async def test_a_saga_finishes_or_undoes_itself(tmp_path: Path) -> None:
     reservations = tmp_path / "packs" / "travel"
     async with connect("stdio-handshake", tmp_path, {}) as client:

@@ -33,6 +33,7 @@ def environment(data_dir: Path, **settings: str) -> dict[str, str]:
         "HOME": str(data_dir),
         "MCP_ORCHESTRATOR_DATA_DIR": str(data_dir),
         "MCP_ORCHESTRATOR_SANDBOX": "bubblewrap",
+        "MCP_ORCHESTRATOR_TOOLSETS": "all",
         **settings,
     }
 
