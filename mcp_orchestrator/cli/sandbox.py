@@ -9,11 +9,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from mcp_orchestrator.cli.running import run_until_done, settings_from
+from mcp_orchestrator.cli.running import DataDir, run_until_done, settings_from
 from mcp_orchestrator.clock import SystemClock
+from mcp_orchestrator.runtime import open_runs
 from mcp_orchestrator.sandbox import RiskPolicy, build_image, open_sandbox
 from mcp_orchestrator.sandbox.docker.building import Profile
 from mcp_orchestrator.sandbox.selftest import AttemptResult, selftest
+from mcp_orchestrator.store.run_chain import RunTampering
 
 app = typer.Typer(help="Make the sandbox's image; test its walls.", no_args_is_help=True)
 
@@ -85,6 +87,23 @@ def build(
         typer.echo(f"{name} {digest}")
 
     run_until_done(run)
+
+
+@app.command()
+def verify(data_dir: DataDir = None) -> None:
+    """Recompute the hash chains of all recorded runs, and say what was tampered with."""
+    settings = settings_from(data_dir=data_dir, log_level="ERROR")
+    found: list[RunTampering] = []
+
+    async def run() -> None:
+        async with open_runs(settings) as runs:
+            found.extend(await runs.verify())
+
+    run_until_done(run)
+    for each in found:
+        typer.echo(f"chain {each.chain_id}, run {each.sequence}: {each.what}")
+    typer.echo(f"{len(found)} places are not as they were written." if found else "Intact.")
+    raise typer.Exit(1 if found else 0)
 
 
 def _print_attempt(console: Console, result: AttemptResult) -> None:

@@ -26,3 +26,14 @@ async def send(connection: socket.socket, data: bytes) -> None:
             await anyio.wait_writable(connection)
         except ConnectionError:
             return
+
+
+def is_quiet(connection: socket.socket) -> bool:
+    """Tell whether the other end is there and has said nothing."""
+    try:
+        connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False

@@ -263,8 +263,12 @@ async def test_a_server_killed_outright_leaves_nothing_behind() -> None:
 
 
 async def test_a_killed_launcher_is_started_again(bubblewrap: Sandbox) -> None:
-    for launcher in launchers():
+    killed = launchers()
+    for launcher in killed:
         os.kill(launcher, signal.SIGKILL)
+    with anyio.fail_after(10):
+        while not set(launchers()).isdisjoint(killed):
+            await anyio.sleep(0.01)
     result = await run(bubblewrap, "print('again')")
     assert result.stdout == "again\n"
 

@@ -1,6 +1,8 @@
 """The sandbox's commands, as a user runs them."""
 
+import sqlite3
 import subprocess
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -55,3 +57,13 @@ def test_what_cannot_be_built_is_said_in_one_line(
     assert done.returncode == 2
     assert complaint in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_verify_finds_what_was_tampered_with(tmp_path: Path) -> None:
+    empty = run(tmp_path, "verify")
+    assert (empty.returncode, empty.stdout) == (0, "Intact.\n"), empty.stderr
+    with closing(sqlite3.connect(tmp_path / "orchestrator.db")) as database, database:
+        database.execute("INSERT INTO sandbox_run_chains VALUES ('c', 3, 'no such hash')")
+    tampered = run(tmp_path, "verify")
+    assert tampered.returncode == 1
+    assert "chain c, run 1: The end of the chain was cut off." in tampered.stdout

@@ -17,6 +17,8 @@ from tests.services.orchestrator import Teller, call, connect, refusal
 TOOLS = {
     "sandbox_execute", "sandbox_run_tests", "sandbox_check_risk", "sandbox_open", "sandbox_close",
 }  # fmt: skip
+#: Some of these are not shown to clients unless asked for.
+EVERY_TOOL = {"MCP_ORCHESTRATOR_TOOLSETS": "all"}
 HOSTILE = "import os, ctypes, socket\nexec(input())\nos.system('rm -rf /')\n"
 
 
@@ -35,7 +37,7 @@ PIXEL = (
 @pytest.fixture(scope="module")
 async def client(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Client]:
     folder: Path = tmp_path_factory.mktemp("sandbox")
-    async with connect("stdio-handshake", folder, {}) as connected:
+    async with connect("stdio-handshake", folder, EVERY_TOOL) as connected:
         yield connected
 
 

@@ -8,7 +8,7 @@ import anyio
 from anyio import to_thread
 
 from mcp_orchestrator.errors import SandboxUnavailableError
-from mcp_orchestrator.sandbox.bubblewrap.cgroups import Allowance
+from mcp_orchestrator.sandbox.bubblewrap.cgroups import Allowance, Group
 from mcp_orchestrator.sandbox.bubblewrap.control import (
     LauncherControl,
     LifelineMessage,
@@ -21,7 +21,7 @@ from mcp_orchestrator.sandbox.layers import GuestFacts
 from mcp_orchestrator.sandbox.port import Usage
 from mcp_orchestrator.sandbox.request import MEBIBYTE, Limits
 from mcp_orchestrator.sandbox.seccomp import compile_filter, load_policy
-from mcp_orchestrator.sandbox.sockets import receive, send
+from mcp_orchestrator.sandbox.sockets import is_quiet, receive, send
 
 _START_SECONDS = 10.0
 _PIECE = 262_144
@@ -32,6 +32,7 @@ _SUPERVISOR_PROCESSES = 2
 #: What an interpreter maps before it does anything, where memory is limited by address space.
 _MAPPED_BYTES = 64 * MEBIBYTE
 _LONGEST_COMPLAINT = 300
+_COUNTERS = 3  # all that a group has to tell
 #: The controllers, by their names in the results; each falls back to a resource limit.
 _LIMITED = {"memory": "memory", "pids": "processes", "cpu": "processor-time"}
 
@@ -123,14 +124,18 @@ class StartingBubblewrapWorker:
                 raise await self._explain()
             facts = greeting.feed(data)
         worker = BubblewrapWorker(self._lines, self._limits, facts)
-        if not await worker.ask_limits():
+        if not await worker.learn_limits():
             raise SandboxUnavailableError("A sandbox ended while it waited.")
         return worker
 
     async def _explain(self) -> SandboxUnavailableError:
         """Say why a sandbox ended before it greeted."""
-        data = await receive(self._lines.lifeline, LONGEST_MESSAGE)
-        message = LifelineMessage.model_validate_json(data) if data else LifelineMessage()
+        message = LifelineMessage()
+        while message.exited is None:
+            data = await receive(self._lines.lifeline, LONGEST_MESSAGE)
+            if not data:
+                break
+            message = LifelineMessage.model_validate_json(data)
         complaint = message.complaints.strip()[-_LONGEST_COMPLAINT:] or "no reason was given"
         return SandboxUnavailableError(
             f"bubblewrap cannot isolate here: {complaint}.", remedy=_remedy(complaint)
@@ -162,6 +167,7 @@ class BubblewrapWorker:
         self._lines = lines
         self._limits = limits
         self._controllers: tuple[str, ...] = ()
+        self._group: Group | None = None
         self.facts = facts
 
     @property
@@ -174,11 +180,13 @@ class BubblewrapWorker:
         limits = (f"{name}-by-{how}" for name, how in by.items())
         return (*limits, "disk-by-size", "output-cap", "wall-clock")
 
-    async def ask_limits(self) -> bool:
-        """Learn which limits the launcher could set; False when the sandbox has ended."""
-        answer = await self._ask(b'{"usage": true}')
-        self._controllers = answer.held
-        return answer.exited is None
+    async def learn_limits(self) -> bool:
+        """Hear which limits the launcher could set; False when the sandbox has ended."""
+        first = await self._hear()
+        self._controllers = first.held
+        if first.group is not None:
+            self._group = Group(first.group.folders, unified=first.group.unified)
+        return is_quiet(self._lines.channel) and is_quiet(self._lines.lifeline)
 
     async def confine(self, limits: Limits) -> None:
         """Set the limits of the run to come, where they differ from those it started with."""
@@ -209,11 +217,17 @@ class BubblewrapWorker:
         return await receive(self._lines.channel, _PIECE)
 
     async def usage(self, *, reported: bool) -> Usage:  # noqa: ARG002 — it costs little to ask
-        """Return what the control group saw."""
+        """Return what the control group saw; the launcher knows it when the group has gone."""
+        seen = self._group.usage() if self._group is not None else {}
+        if len(seen) == _COUNTERS:
+            return Usage(**seen)
         return Usage(**(await self._ask(b'{"usage": true}')).usage)
 
     async def _ask(self, word: bytes) -> LifelineMessage:
         await send(self._lines.lifeline, word)
+        return await self._hear()
+
+    async def _hear(self) -> LifelineMessage:
         data = await receive(self._lines.lifeline, LONGEST_MESSAGE)
         return LifelineMessage.model_validate_json(data) if data else LifelineMessage(exited=-1)
 

@@ -55,6 +55,11 @@ class Group:
         self._folders = folders
         self._unified = unified
 
+    def as_message(self) -> dict[str, object]:
+        """Return what the server needs to look into the group itself."""
+        folders = {controller: str(folder) for controller, folder in self._folders.items()}
+        return {"folders": folders, "unified": self._unified}
+
     def join(self) -> None:
         """Move the calling process into the group."""
         for folder in set(self._folders.values()):

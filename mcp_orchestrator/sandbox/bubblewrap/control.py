@@ -44,6 +44,15 @@ class LauncherReply(BaseModel):
     error: str = ""
 
 
+class GroupMessage(BaseModel):
+    """Where the control group of a sandbox is."""
+
+    model_config = ConfigDict(frozen=True)
+
+    folders: dict[str, Path]
+    unified: bool
+
+
 class LifelineMessage(BaseModel):
     """What the launcher says of one sandbox."""
 
@@ -53,6 +62,7 @@ class LifelineMessage(BaseModel):
     usage: dict[str, int] = Field(default_factory=dict)
     exited: int | None = None
     complaints: str = ""
+    group: GroupMessage | None = None
 
 
 @dataclass(frozen=True)

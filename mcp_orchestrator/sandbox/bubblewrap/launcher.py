@@ -157,6 +157,7 @@ class Launcher:
         os.set_blocking(complaints, False)
         box = _Box(process_id, lifeline, complaints, group, held)
         self._boxes[process_id] = box
+        _tell(lifeline, {"held": held, "group": group.as_message() if group else None})
         self._selector.register(lifeline, selectors.EVENT_READ, box)
 
     def _become(

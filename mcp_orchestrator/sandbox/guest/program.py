@@ -1,10 +1,11 @@
-"""Becoming the program: the forked child's descriptors, limits and environment, then its code."""
+"""Becoming the program: a fork's descriptors, limits and environment, then its code."""
 # Imports cost the guest its milliseconds, pathlib most of all.
 # ruff: noqa: PTH109, PTH208, PTH118, PTH120, PTH123, T201
 
 from __future__ import annotations
 
 import atexit
+import marshal
 import os
 import resource
 import sys
@@ -13,22 +14,54 @@ from mcp_orchestrator.sandbox.guest import signals, walls
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from types import TracebackType
     from typing import Any, NoReturn
 
-_FIRST_FREE = 4  # after stdin, stdout, stderr and the report
 REPORT_DESCRIPTOR = 3
+ORDERS_DESCRIPTOR = 4
+_FIRST_FREE = 5
 _COMMANDS = {"bash": "/bin/bash", "node": "node"}
 
 
-def take_descriptors(stdin: int, stdout: int, stderr: int, report: int) -> None:
-    """Put the program's descriptors in their places and close everything else."""
+def settle(stdout: int, stderr: int, report: int, orders: int) -> None:
+    """Do in a fresh fork of the supervisor what can be done before there is a program.
+
+    Its descriptors are put in their places, everything else is closed.
+    """
     os.setsid()
-    safe = [os.dup(each) for each in (stdin, stdout, stderr, report)]
+    stdin = os.memfd_create("stdin")
+    safe = [os.dup(each) for each in (stdin, stdout, stderr, report, orders)]
     for place, descriptor in enumerate(safe):
         os.dup2(descriptor, place, inheritable=place < REPORT_DESCRIPTOR)
     os.closerange(_FIRST_FREE, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+    walls.set_inspectable(True)  # it holds nothing yet, and may write its own /proc files then
+    prefer_as_victim()
+
+
+def rehearse() -> None:
+    """Do once what every program does, so that the pages it touches are this process's already."""
+    code = compile("def f(x):\n    return [str(x)]\nf(1)\n", "<rehearsal>", "exec")
+    exec(code, {"__builtins__": __builtins__})
+    marshal.loads(marshal.dumps({"rehearsal": [1, "a", b"b", None]}))
+    os.environ.update(os.environ)
+    sys.stdout.flush()
+    type(sys)("rehearsal")
+
+
+def await_order() -> dict[str, Any]:
+    """Wait for the supervisor's order: all of a request but its files."""
+    return marshal.loads(_take(int.from_bytes(_take(4), "big")))
+
+
+def _take(size: int) -> bytes:
+    data = b""
+    while len(data) < size:
+        piece = os.read(ORDERS_DESCRIPTOR, size - len(data))
+        if not piece:
+            os._exit(0)  # the supervisor has gone
+        data += piece
+    return data
 
 
 def take_limits(limits: dict[str, int]) -> None:
@@ -51,11 +84,14 @@ def prefer_as_victim() -> None:
         return  # the host sees the kill in the control group either way
 
 
-def become(request: dict[str, Any], descriptors: Sequence[int]) -> None:
-    """Turn a fresh fork of the supervisor into the program's process."""
-    take_descriptors(*descriptors)
-    walls.set_inspectable(True)
-    prefer_as_victim()
+def become(request: dict[str, Any]) -> None:
+    """Turn a settled process into the program's."""
+    if "session" not in request:
+        os.close(ORDERS_DESCRIPTOR)
+        if request["stdin"]:
+            with open(0, "wb", closefd=False) as file:
+                file.write(request["stdin"])
+            os.lseek(0, 0, os.SEEK_SET)
     take_limits(request["resource_limits"])
     os.environ.clear()
     os.environ.update(request["environment"])

@@ -11,9 +11,7 @@ processor time.
 from __future__ import annotations
 
 import _signal
-import _socket
 import io
-import marshal
 import os
 import select
 import sys
@@ -23,18 +21,14 @@ from typing import Any, NoReturn
 
 from mcp_orchestrator.sandbox.guest import frames, program
 from mcp_orchestrator.sandbox.guest.capture import Capture
-from mcp_orchestrator.sandbox.guest.supervisor import Run, receive, write_files
+from mcp_orchestrator.sandbox.guest.supervisor import Fork, Run, receive, write_files
 
-_ORDERS = 3
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
-def serve(request: dict[str, Any]) -> NoReturn:
+def serve(fork: Fork, request: dict[str, Any]) -> NoReturn:
     """Run requests until the program ends, its time is over or the host has gone."""
-    session = SessionRun(request)
-    write_files(request["files"])
-    if session.start() == 0:
-        _interpret()
+    session = SessionRun(fork, request)
     while True:
         session.take_turn(request)
         request = receive()
@@ -43,26 +37,11 @@ def serve(request: dict[str, Any]) -> NoReturn:
 class SessionRun(Run):
     """The runs of one session, on one process; see ``Run``."""
 
-    def start(self) -> int:
-        """Fork; returns 0 in the child, which then waits for code."""
-        ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM)
-        self._orders: int = ours.detach()
-        their_end: int = theirs.detach()
-        nothing = os.open("/dev/null", os.O_RDONLY)
-        ends: list[tuple[int, int]] = [os.pipe(), os.pipe()]
-        self._process_id = os.fork()
-        if self._process_id == 0:
-            writing = [end for _, end in ends]
-            program.become(self._request, (nothing, *writing, their_end))
-            return 0
-        for descriptor in (nothing, their_end):
-            os.close(descriptor)
-        for (reading, end), kind in zip(ends, (frames.STDOUT, frames.STDERR), strict=True):
-            os.close(end)
-            os.set_blocking(reading, False)
-            self._pipes[reading] = kind
+    def __init__(self, fork: Fork, request: dict[str, Any]) -> None:
+        super().__init__(fork, {**request, "files": {}})
+        self._answers = next(end for end, kind in fork.pipes.items() if kind == frames.REPORT)
+        del self._pipes[self._answers]
         self._cpu_before = 0.0
-        return self._process_id
 
     def take_turn(self, request: dict[str, Any]) -> None:
         """Run one piece of code; returns when the session goes on afterwards."""
@@ -74,10 +53,8 @@ class SessionRun(Run):
         if self._artifacts is not None:
             self._artifacts.know(list(request["files"]))
         started = time.monotonic()
-        wanted = ("main", "code", "stdin", "arguments", "environment")
-        order = marshal.dumps({name: request[name] for name in wanted})
         code = None
-        if self._give(order):
+        if self._fork.order(request):
             code = self._await_turn(started + request["wall_seconds"])
         if code is None:
             self.finish(started)
@@ -97,20 +74,11 @@ class SessionRun(Run):
         except ProcessLookupError:
             return
 
-    def _give(self, order: bytes) -> bool:
-        data = memoryview(len(order).to_bytes(4, "big") + order)
-        try:
-            while data:
-                data = data[os.write(self._orders, data) :]
-        except OSError:
-            return False
-        return True
-
     def _await_turn(self, deadline: float) -> int | None:
         """Pass output on until the piece has ended; None when the session is over."""
         ended = os.pidfd_open(self._process_id)
         poller = select.poll()
-        for descriptor in (ended, self._orders, *self._pipes):
+        for descriptor in (ended, self._answers, *self._pipes):
             poller.register(descriptor, select.POLLIN)
         try:
             while True:
@@ -124,8 +92,8 @@ class SessionRun(Run):
                         poller.unregister(descriptor)
                 if ended in ready:
                     return None
-                if self._orders in ready:
-                    answer = os.read(self._orders, 1)
+                if self._answers in ready:
+                    answer = os.read(self._answers, 1)
                     return answer[0] if answer else None
         finally:
             os.close(ended)
@@ -140,24 +108,13 @@ def _cpu_seconds(process_id: int) -> float:
     return sum(int(each) for each in fields[11:15]) / _TICKS  # its own and its children's
 
 
-def _take(size: int) -> bytes:
-    data = b""
-    while len(data) < size:
-        piece = os.read(_ORDERS, size - len(data))
-        if not piece:
-            os._exit(0)
-        data += piece
-    return data
-
-
-def _interpret() -> NoReturn:
-    """Run the pieces of code that come, all in one module; never returns."""
+def interpret(order: dict[str, Any]) -> int:
+    """Run the pieces of code that come, all in one module; never returns by itself."""
     main = ModuleType("__main__")
     main.__dict__.update(__builtins__=__builtins__)
     sys.modules["__main__"] = main
     sys.path.insert(0, os.getcwd())
     while True:
-        order = marshal.loads(_take(int.from_bytes(_take(4), "big")))
         os.environ.update(order["environment"])
         sys.argv = [order["main"], *order["arguments"]]
         sys.stdin = io.TextIOWrapper(io.BytesIO(order["stdin"]), "utf-8")
@@ -168,7 +125,8 @@ def _interpret() -> NoReturn:
                 stream.flush()
             except (OSError, ValueError, AttributeError):  # closed or replaced by the program
                 code = code or 120
-        os.write(_ORDERS, bytes([code]))
+        os.write(program.REPORT_DESCRIPTOR, bytes([code]))
+        order = program.await_order()
 
 
 def _run(source: bytes, main: ModuleType, name: str) -> int:

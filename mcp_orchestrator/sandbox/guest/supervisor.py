@@ -59,26 +59,36 @@ def serve(install_more: Callable[[], None]) -> NoReturn:
     walls.protect_supervisor()
     os.chdir("/box")
     sys.dont_write_bytecode = True
-    send(frames.HELLO, dumps(walls.observe()).encode())
     gc.freeze()  # the fork then shares these pages instead of copying them
+    fork = Fork()
+    if fork.process_id == 0:
+        _be_the_program(install_more)
+    send(frames.HELLO, dumps(walls.observe()).encode())
     request = receive()
     if "session" in request:
         install_more()
         from mcp_orchestrator.sandbox.guest import session  # noqa: PLC0415 — only now is it there
 
-        session.serve(request)
-    write_files(request["files"])
+        session.serve(fork, request)
     started = time.monotonic()
-    run = Run(request)
-    if run.start() == 0:
-        if "tests" not in request:
-            program.end(program.run, request)
-        install_more()
-        from mcp_orchestrator.sandbox.guest import cases  # noqa: PLC0415 — only now is it there
-
-        program.end(cases.run, request)
+    write_files(request["files"])
+    run = Run(fork, request)
+    run.start()
     run.watch(started + request["wall_seconds"])
     run.finish(started)
+
+
+def _be_the_program(install_more: Callable[[], None]) -> NoReturn:
+    """Wait in the fork until there is a program, and run it."""
+    program.rehearse()
+    request = program.await_order()
+    program.become(request)
+    if "tests" not in request and "session" not in request:
+        program.end(program.run, request)
+    install_more()
+    from mcp_orchestrator.sandbox.guest import cases, session  # noqa: PLC0415 — only now there
+
+    program.end(session.interpret if "session" in request else cases.run, request)
 
 
 def write_files(files: dict[str, bytes]) -> None:
@@ -91,18 +101,50 @@ def write_files(files: dict[str, bytes]) -> None:
             file.write(content)
 
 
-def _memory_file(content: bytes) -> int:
-    descriptor = os.memfd_create("stdin")
-    with open(descriptor, "wb", closefd=False) as file:
-        file.write(content)
-    os.lseek(descriptor, 0, os.SEEK_SET)
-    return descriptor
+class Fork:
+    """The program's process to be, forked before there is a program so that it starts at once.
+
+    Attributes:
+        process_id: its id; 0 in the fork itself.
+        orders: where it is told what to do.
+        pipes: what it writes to, each with the kind of frame that passes it on.
+    """
+
+    def __init__(self) -> None:
+        waiting, self.orders = os.pipe()
+        ends: list[tuple[int, int]] = [os.pipe() for _ in range(3)]
+        self.pipes: dict[int, bytes] = {}
+        self.process_id = os.fork()
+        if self.process_id == 0:
+            stdout, stderr, report = (writing for _, writing in ends)
+            program.settle(stdout, stderr, report, waiting)
+            return
+        os.close(waiting)
+        for (reading, writing), kind in zip(
+            ends, (frames.STDOUT, frames.STDERR, frames.REPORT), strict=True
+        ):
+            os.close(writing)
+            os.set_blocking(reading, False)
+            self.pipes[reading] = kind
+
+    def order(self, request: dict[str, Any]) -> bool:
+        """Say what to do; False when the process is no more."""
+        rest = {name: value for name, value in request.items() if name != "files"}
+        order = marshal.dumps(rest)
+        data = memoryview(len(order).to_bytes(4, "big") + order)
+        try:
+            while data:
+                data = data[os.write(self.orders, data) :]
+        except OSError:
+            return False
+        return True
 
 
 class Run:
-    """One program from fork to last byte."""
+    """One program from its order to its last byte."""
 
-    def __init__(self, request: dict[str, Any]) -> None:
+    def __init__(self, fork: Fork, request: dict[str, Any]) -> None:
+        self._fork = fork
         self._request = request
         sizes: tuple[int, int] = (request["whole_bytes"], request["output_bytes"] // 2)
         self._captures = {frames.STDOUT: Capture(*sizes), frames.STDERR: Capture(*sizes)}
@@ -111,27 +153,15 @@ class Run:
             self._artifacts = ArtifactCollector(request["artifacts"])
             self._artifacts.know(list(request["files"]))
         self._reported = 0
-        self._process_id = 0
+        self._process_id = fork.process_id
         self._status: int | None = None
         self._timed_out = False
-        self._pipes: dict[int, bytes] = {}
+        self._pipes = fork.pipes
 
-    def start(self) -> int:
-        """Fork; returns 0 in the child, which is then the program."""
-        stdin = _memory_file(self._request["stdin"])
-        ends: list[tuple[int, int]] = [os.pipe() for _ in range(3)]
-        self._process_id = os.fork()
-        if self._process_id == 0:
-            program.become(self._request, (stdin, *(writing for _, writing in ends)))
-            return 0
-        os.close(stdin)
-        for (reading, writing), kind in zip(
-            ends, (frames.STDOUT, frames.STDERR, frames.REPORT), strict=True
-        ):
-            os.close(writing)
-            os.set_blocking(reading, False)
-            self._pipes[reading] = kind
-        return self._process_id
+    def start(self) -> None:
+        """Let the process begin."""
+        self._fork.order(self._request)
+        os.close(self._fork.orders)
 
     def watch(self, deadline: float) -> None:
         """Pass output on until the program has ended or its time is over."""
