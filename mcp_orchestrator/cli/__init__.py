@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from mcp_orchestrator import __version__
-from mcp_orchestrator.cli import audit, queue, saga, sandbox
+from mcp_orchestrator.cli import audit, queue, saga, sandbox, schedule
 from mcp_orchestrator.cli.running import DataDir, LogLevel, run_until_done, settings_from
 from mcp_orchestrator.cli.spend import spend
 from mcp_orchestrator.cli.worker import worker
@@ -32,6 +32,8 @@ app = typer.Typer(
 install_app = typer.Typer(help="Connect a host program to this server.", no_args_is_help=True)
 app.add_typer(install_app, name="install")
 app.add_typer(queue.app, name="queue")
+app.add_typer(schedule.schedule_app, name="schedule")
+app.add_typer(schedule.signal_app, name="signal")
 app.add_typer(sandbox.app, name="sandbox")
 app.add_typer(saga.app, name="saga")
 app.add_typer(audit.app, name="audit")

@@ -71,7 +71,9 @@ async def test_workers_killed_at_random_lose_nothing(
             so_far = len(begun(log))
 
             async def has_moved(beyond: int = so_far) -> bool:
-                return len(begun(log)) > min(beyond + chance.randrange(20, 150), TASKS - 1)
+                return len(begun(log)) > min(
+                    beyond + chance.randrange(TASKS // 75, TASKS // 10), TASKS - 1
+                )
 
             await eventually(has_moved, seconds=60)
             victim = workers.pop(chance.randrange(len(workers)))

@@ -1,0 +1,37 @@
+"""Schedules and signals from the command line."""
+
+import subprocess
+from pathlib import Path
+
+from tests.services.orchestrator import command, environment
+
+RULE = '{"name":"r","pattern":"a.*","target":{"kind":"task","task_type":"travel.write_itinerary"}}'
+
+
+def run(folder: Path, *arguments: str, given: str = "") -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        command(*arguments), env=environment(folder), cwd=folder, input=given,
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+
+
+def test_a_schedule_is_added_listed_and_removed(tmp_path: Path) -> None:
+    cron = "0 6 * * 1-5"
+    added = run(tmp_path, "schedule", "add", "report", cron, "t", "--timezone", "Europe/Zurich")
+    assert added.stdout.startswith("report fires first at "), added.stderr
+    assert f"report  {cron} (Europe/Zurich)  t" in run(tmp_path, "schedule", "list").stdout
+    assert run(tmp_path, "schedule", "remove", "report").returncode == 0
+    again = run(tmp_path, "schedule", "remove", "report")
+    assert again.returncode == 2
+    assert "There is no schedule 'report'." in again.stderr
+
+
+def test_a_signal_goes_where_a_rule_says(tmp_path: Path) -> None:
+    kept = run(tmp_path, "signal", "publish", "a.b", '{"city":"Bern","nights":1}', "--id", "s1")
+    assert kept.stdout.splitlines() == ["s1: unrouted"], kept.stderr
+    assert "s1  unrouted  a.b" in run(tmp_path, "signal", "unrouted").stdout
+    assert run(tmp_path, "signal", "add-rule", "-", given=RULE).returncode == 0
+    assert run(tmp_path, "signal", "route", "s1").stdout.splitlines() == ["s1: routed"]
+    bad = run(tmp_path, "signal", "add-rule", "-", given='{"name":"r"}')
+    assert bad.returncode == 2
+    assert "pattern: Field required" in bad.stderr
