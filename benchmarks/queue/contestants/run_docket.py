@@ -1,6 +1,6 @@
 """docket: polling every 10 ms (its default of 250 ms would be slower), 50 tasks at once.
 
-Concurrency 50 is faster than 100 here. Its batched ``add_many`` is used where batches are measured.
+Concurrency 50 is faster than 100 here. Its batched ``add_many`` is not measured yet.
 """
 
 from datetime import timedelta
