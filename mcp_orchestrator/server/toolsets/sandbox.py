@@ -200,8 +200,8 @@ def _check_allowed(runtime: Runtime, *, allow_risky: bool) -> None:
     if allow_risky and not runtime.settings.sandbox_allow_risky:
         raise InvalidInputError(
             "This server lets nobody set allow_risky.",
-            remedy="Change the lines that sandbox_check_risk names, or ask whoever runs the "
-            "server to set sandbox_allow_risky.",
+            remedy="Run it without, change the lines that risk_findings names, or ask whoever runs "
+            "the server to set sandbox_allow_risky.",
         )
 
 
