@@ -3,6 +3,7 @@
 import os
 import random
 import signal
+import sqlite3
 import subprocess
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -87,6 +88,28 @@ async def test_workers_killed_at_random_lose_nothing(
     await check_all_ended_once(queue, ids, log)
 
 
+async def stop_between_writes(
+    process: "subprocess.Popen[bytes]", place: Place[SystemClock]
+) -> None:
+    """Stop a process while it writes nothing: SQLite's one write lock would stop with it."""
+
+    async def is_stopped_without_the_lock() -> bool:
+        process.send_signal(signal.SIGSTOP)
+        if place.database is None or not place.database.is_sqlite:
+            return True
+        probe = sqlite3.connect(str(place.database.engine.url.database), timeout=0.2)
+        try:
+            probe.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            process.send_signal(signal.SIGCONT)
+            return False
+        finally:
+            probe.close()
+        return True
+
+    await eventually(is_stopped_without_the_lock, seconds=30)
+
+
 async def test_a_stopped_worker_is_fenced_when_it_goes_on(
     place: Place[SystemClock], tmp_path: Path
 ) -> None:
@@ -101,10 +124,10 @@ async def test_a_stopped_worker_is_fenced_when_it_goes_on(
         async def is_begun() -> bool:
             return len(begun(log)) == 1
 
-        await eventually(is_known, seconds=30)  # nothing is being written when it is stopped:
-        added = await queue.add_task("slow", {})  # SQLite's one write lock would stop with it
+        await eventually(is_known, seconds=30)
+        added = await queue.add_task("slow", {})
         await eventually(is_begun, seconds=30)
-        first.send_signal(signal.SIGSTOP)
+        await stop_between_writes(first, place)
         with worker_process(config, place.database_url, log, "second"):
             done = await queue.wait_for(added.task_id, 30)
             assert (done.status, done.result, done.attempt) == (TaskStatus.COMPLETED, "second", 2)
