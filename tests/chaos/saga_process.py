@@ -1,11 +1,13 @@
 """A process that runs sagas until it is killed; what its actions do is written to a file.
 
-Usage: python -m tests.chaos.saga_process DATABASE_URL EFFECTS_FILE LEASE_SECONDS
+Usage: python -m tests.chaos.saga_process DATABASE_URL EFFECTS_FILE LEASE_SECONDS FUSE
+
+With a fuse of n it kills itself, by SIGKILL, at its n-th effect; with 0 it does not.
 """
 
 import os
+import signal
 import sys
-import time
 import uuid
 from functools import partial
 
@@ -18,13 +20,23 @@ from mcp_orchestrator.store.engine import open_engine
 
 
 class Outside:
-    """The world that sagas change: one line for each effect, kept when the process is killed."""
+    """The world that sagas change: one line for each effect, kept when the process is killed.
 
-    def __init__(self, path: str) -> None:
+    Args:
+        path: the file of effects; what lingers or blocks waits for ``PATH.gate`` to be there.
+        fuse: at which effect the process kills itself; 0 for never.
+    """
+
+    def __init__(self, path: str, fuse: int = 0) -> None:
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        self._gate = f"{path}.gate"
+        self._fuse = fuse
 
     def write(self, *words: object) -> None:
         os.write(self._file, (" ".join(str(word) for word in words) + "\n").encode())
+        self._fuse -= 1
+        if self._fuse == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
 
     def action(self, name: str) -> Action:
         action = getattr(self, name, None)
@@ -68,28 +80,29 @@ class Outside:
 
     async def block(self, arguments: JsonObject, handle: StepHandle) -> JsonValue:
         self.write("blocking", handle.saga_id, handle.step_name)
-        end = time.monotonic() + 2.5
-        while time.monotonic() < end:  # pure Python, and the event loop stands still
-            sum(range(1000))
+        while not os.path.exists(self._gate):  # noqa: ASYNC240, PTH110 - the event loop stands still
+            sum(range(10_000))
         self.write("did", handle.saga_id, handle.step_name)
         return None
 
     async def linger(self, arguments: JsonObject, handle: StepHandle) -> JsonValue:
         self.write("lingering", handle.saga_id, handle.step_name)
-        await anyio.sleep(1.0)
+        while not await anyio.Path(self._gate).exists():  # noqa: ASYNC110 - a test opens it
+            await anyio.sleep(0.01)
         self.write("did", handle.saga_id, handle.step_name)
         return None
 
 
-async def main(url: str, effects: str, lease: str) -> None:
+async def main(url: str, effects: str, lease: str, fuse: str) -> None:
     database = open_engine(url)
     async with GroupCommitter(database) as committer:
         engine = SagaEngine(
-            database, committer, Outside(effects), runner_id=f"p{os.getpid()}",
+            database, committer, Outside(effects, int(fuse)), runner_id=f"p{os.getpid()}",
             lease_seconds=float(lease), max_concurrent=20,
         )  # fmt: skip
         await engine.run()
 
 
 if __name__ == "__main__":
-    anyio.run(main, sys.argv[1], sys.argv[2], sys.argv[3])
+    url_given, effects_given, lease_given, fuse_given = sys.argv[1:]
+    anyio.run(main, url_given, effects_given, lease_given, fuse_given)

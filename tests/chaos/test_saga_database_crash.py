@@ -84,7 +84,7 @@ async def test_sagas_outlive_a_crash_of_postgresql(crashing_postgres: PostgresSe
         SagaEngine(database, committer, NoActions(), runner_id="t", lease_seconds=2) as engine,
     ):
         started = [await engine.start(effects.definition(), {}) for _ in range(20)]
-        with anyio.fail_after(20):
+        with anyio.fail_after(90):
             while len(effects.done) < 30:  # noqa: ASYNC110 - in the middle of things
                 await anyio.sleep(0.005)
         server.process.send_signal(signal.SIGQUIT)  # an immediate shutdown is a crash
@@ -92,7 +92,7 @@ async def test_sagas_outlive_a_crash_of_postgresql(crashing_postgres: PostgresSe
         with pytest.raises(BackendUnavailableError):
             await engine.start(effects.definition(), {})
         await anyio.to_thread.run_sync(restart, server)
-        with anyio.fail_after(60):
+        with anyio.fail_after(120):
             views = [await finished(engine, saga.saga_id) for saga in started]
         for view in views:
             assert view.state is SagaState.COMPLETED
