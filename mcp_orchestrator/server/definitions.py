@@ -1,14 +1,13 @@
 """Tool definitions, as few and as short as they can be: clients pay for them at every turn."""
 
 from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any
 
 from mcp.server import MCPServer
 from mcp_types import Icon, Tool, ToolAnnotations
 
+from mcp_orchestrator.server.concise_schema import concise, outline
 from mcp_orchestrator.server.selection import Selection
-
-J = TypeVar("J")
 
 
 class ConciseServer(MCPServer[None]):
@@ -53,24 +52,9 @@ class ConciseServer(MCPServer[None]):
         return [
             tool.model_copy(
                 update={
-                    "input_schema": _without_titles(tool.input_schema),
-                    "output_schema": _without_titles(tool.output_schema),
+                    "input_schema": concise(tool.input_schema),
+                    "output_schema": outline(tool.output_schema or {}),
                 }
             )
             for tool in await super().list_tools()
         ]
-
-
-def _without_titles(schema: J) -> J:
-    """Leave out each ``title`` that is an annotation; a field called title is an object."""
-    if isinstance(schema, dict):
-        entries = cast("dict[str, Any]", schema)
-        kept = {
-            key: _without_titles(value)
-            for key, value in entries.items()
-            if not (key == "title" and isinstance(value, str))
-        }
-        return cast("J", kept)
-    if isinstance(schema, list):
-        return cast("J", [_without_titles(item) for item in cast("list[Any]", schema)])
-    return schema

@@ -34,6 +34,8 @@ TRIP: list[dict[str, Any]] = [
         },
     },
 ]
+#: Measured 4.16 with the o200k tokenizer on these definitions; fewer characters count more tokens.
+CHARACTERS_PER_TOKEN = 4
 NAMES = {
     "queue_add_task", "queue_get_task", "saga_start", "saga_get", "sandbox_execute",
     "sandbox_run_tests", "reasoning_ask", "codegen_generate", "codegen_fix", "loop_start",
@@ -86,6 +88,16 @@ async def test_clients_are_shown_the_tools_that_were_chosen(
     assert there <= names
     assert not missing & names
     assert len(names) <= 25
+
+
+async def test_the_default_tools_cost_a_client_at_most_8000_tokens(tmp_path: Path) -> None:
+    async with connect(
+        "stdio-modern", tmp_path, {"MCP_ORCHESTRATOR_TOOLSETS": "default"}
+    ) as client:
+        tools = (await client.list_tools()).tools
+    documents = [tool.model_dump_json(by_alias=True, exclude_none=True) for tool in tools]
+    assert len(tools) <= 25
+    assert sum(map(len, documents)) / CHARACTERS_PER_TOKEN <= 8000
 
 
 async def test_a_saga_finishes_or_undoes_itself(tmp_path: Path) -> None:
