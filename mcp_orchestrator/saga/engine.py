@@ -23,22 +23,20 @@ from mcp_orchestrator.saga.journal import Journal, Origin
 from mcp_orchestrator.saga.metrics import SagaMetrics
 from mcp_orchestrator.saga.planning import consequences
 from mcp_orchestrator.saga.progress import begin
+from mcp_orchestrator.saga.reading import SagaReader
 from mcp_orchestrator.saga.runner import Surroundings
 from mcp_orchestrator.saga.states import SagaState
 from mcp_orchestrator.saga.step import ActionCatalog
 from mcp_orchestrator.saga.values import JsonObject, JsonValue
-from mcp_orchestrator.saga.view import AuditEvent, SagaView, audit_event, saga_view
+from mcp_orchestrator.saga.view import SagaView, saga_view
 from mcp_orchestrator.saga.waits import APPROVAL_PREFIX
-from mcp_orchestrator.store.audit import Tampering, read_events, verify_saga
 from mcp_orchestrator.store.canonical import as_json
 from mcp_orchestrator.store.commits import GroupCommitter
 from mcp_orchestrator.store.engine import Database
 from mcp_orchestrator.store.sagas import (
     DuplicateKeyError,
     find_by_key,
-    list_checkpoints,
     open_children,
-    read_checkpoint,
     read_memos,
 )
 
@@ -49,7 +47,7 @@ LONGEST_INPUT = 1_000_000
 _POLL = 0.25
 
 
-class SagaEngine:
+class SagaEngine(SagaReader):
     """Starts sagas, runs them, takes over those whose process died, and shows them.
 
     Without ``run`` (or the ``async with``) it still starts, shows and aborts sagas; another
@@ -86,7 +84,7 @@ class SagaEngine:
         chance: random.Random | None = None,
         metrics: SagaMetrics | None = None,
     ) -> None:
-        self._database = database
+        super().__init__(database)
         self._committer = committer
         self._clock = clock or SystemClock()
         self._actions = KnownActions(actions)
@@ -198,62 +196,6 @@ class SagaEngine:
             raise
         self._dispatcher.adopt(record)
         return saga_view(record.row, record.progress)
-
-    async def get(self, saga_id: str) -> SagaView:
-        """Return a saga as it is on disk.
-
-        Raises:
-            NotFoundError: there is no such saga.
-        """
-        async with self._database.read() as connection:
-            return saga_view(await read_checkpoint(connection, saga_id))
-
-    async def list_sagas(
-        self,
-        state: SagaState | None = None,
-        saga_type: str | None = None,
-        user_id: str | None = None,
-        limit: int = 50,
-        *,
-        error: str | None = None,
-    ) -> list[SagaView]:
-        """Return the sagas that match, the latest changed first.
-
-        Args:
-            state: only in this state.
-            saga_type: only of this type.
-            user_id: only of this user.
-            limit: how many at the most.
-            error: only those whose error has this text in it, whatever its case.
-        """
-        async with self._database.read() as connection:
-            rows = await list_checkpoints(
-                connection, state=state.value if state else None, saga_type=saga_type,
-                user_id=user_id, error=error, limit=limit,
-            )  # fmt: skip
-        return [saga_view(row) for row in rows]
-
-    async def audit(self, saga_id: str, *, after: int = 0, limit: int = 1000) -> list[AuditEvent]:
-        """Return a saga's history in order.
-
-        Args:
-            saga_id: the saga.
-            after: only events with a higher number.
-            limit: how many at the most.
-
-        Raises:
-            NotFoundError: there is no such saga.
-        """
-        async with self._database.read() as connection:
-            rows = await read_events(connection, saga_id, after=after, limit=limit)
-            if not rows:
-                await read_checkpoint(connection, saga_id)
-        return [audit_event(row) for row in rows]
-
-    async def verify_audit(self, saga_id: str) -> list[Tampering]:
-        """Recompute a saga's audit chain and return what is wrong with it; nothing if intact."""
-        async with self._database.read() as connection:
-            return await verify_saga(connection, saga_id)
 
     async def wait_for(self, saga_id: str, timeout: float) -> SagaView:
         """Wait until a saga is finished, or held for a person, and return it.
