@@ -4,7 +4,6 @@ from mcp_orchestrator.clock import Clock
 from mcp_orchestrator.errors import ConfigurationError
 from mcp_orchestrator.queue.config import TaskQueueConfig
 from mcp_orchestrator.queue.port import QueueBackend
-from mcp_orchestrator.queue.redis_streams.backend import RedisBackend
 from mcp_orchestrator.queue.sql.backend import SqlBackend
 from mcp_orchestrator.store.commits import GroupCommitter
 from mcp_orchestrator.store.engine import Database
@@ -22,6 +21,9 @@ def choose_backend(
         ConfigurationError: there is neither.
     """
     if config.redis_url is not None:
+        # its client is slow to import, and most people have no Redis
+        from mcp_orchestrator.queue.redis_streams.backend import RedisBackend  # noqa: PLC0415
+
         return RedisBackend(config, clock)
     if database is None:
         raise ConfigurationError(

@@ -1,76 +1,58 @@
-"""Bringing a database to the present schema, once, however many servers start together."""
+"""Bringing a database to the present schema, once, however many servers start together.
 
+Nearly always it is there already, which is seen without Alembic: importing that takes longer than
+all else that a server does with its store before the first answer.
+"""
+
+from importlib import import_module
 from importlib.resources import files
-from pathlib import Path
+from typing import Final, Protocol, cast
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from anyio import to_thread
-from filelock import FileLock
-from sqlalchemy import Connection, text
+import anyio
+from sqlalchemy import Connection, column, inspect, select, table
 
 from mcp_orchestrator.store.engine import Database
 
-_ADVISORY_LOCK = 0x6D63_706F  # "mcpo"
+_VERSION: Final = table("alembic_version", column("version_num"))
 
 
-def _config(connection: Connection | None = None) -> Config:
-    config = Config()
-    location = files("mcp_orchestrator.store.migrations")
-    config.set_main_option("script_location", str(location))
-    config.attributes["connection"] = connection
-    return config
+class _Running(Protocol):
+    async def run_migrations(self, database: Database, revision: str, *, upwards: bool) -> None: ...
 
 
-def latest_revision() -> str | None:
-    """Return the newest revision this program knows."""
-    return ScriptDirectory.from_config(_config()).get_current_head()
+def latest_revision() -> str:
+    """Return the newest revision this program knows; revisions are named by their files."""
+    versions = files("mcp_orchestrator.store.migrations") / "versions"
+    names = [file.name for file in versions.iterdir() if file.name.endswith(".py")]
+    return max(names).partition("_")[0]
 
 
 async def current_revision(database: Database) -> str | None:
     """Return the revision the database stands at, or None before the first migration."""
     async with database.read() as connection:
-        return await connection.run_sync(
-            lambda sync: MigrationContext.configure(sync).get_current_revision()
-        )
+        return await connection.run_sync(_revision_of)
 
 
 async def migrate(database: Database, revision: str = "head") -> None:
     """Upgrade the database to a revision; the first of several callers does it, the rest wait."""
-    await _exclusively(database, revision, upwards=True)
+    if database.is_sqlite:
+        path = anyio.Path(database.engine.url.database or "orchestrator.db")
+        await path.parent.mkdir(parents=True, exist_ok=True)
+    wanted = latest_revision() if revision == "head" else revision
+    if await current_revision(database) != wanted:
+        await _running().run_migrations(database, revision, upwards=True)
 
 
 async def migrate_down(database: Database, revision: str) -> None:
     """Take the database back to an earlier revision (``"base"`` for an empty one)."""
-    await _exclusively(database, revision, upwards=False)
+    await _running().run_migrations(database, revision, upwards=False)
 
 
-async def _exclusively(database: Database, revision: str, *, upwards: bool) -> None:
-    def run(connection: Connection) -> None:
-        move = command.upgrade if upwards else command.downgrade
-        move(_config(connection), revision)
-
-    if not database.is_sqlite:
-        async with database.write() as connection:
-            lock = text("SELECT pg_advisory_xact_lock(:key)")
-            await connection.execute(lock, {"key": _ADVISORY_LOCK})
-            await connection.run_sync(run)
-        return
-    path = Path(database.engine.url.database or "orchestrator.db")
-    await to_thread.run_sync(lambda: path.parent.mkdir(parents=True, exist_ok=True))
-    lock_file = FileLock(path.with_name(path.name + ".lock"), thread_local=False)
-    await to_thread.run_sync(lock_file.acquire)
-    try:
-        async with database.engine.connect() as connection:
-            await connection.run_sync(_enable_wal)
-        async with database.write() as connection:
-            await connection.run_sync(run)
-    finally:
-        lock_file.release()
+def _revision_of(connection: Connection) -> str | None:
+    if not inspect(connection).has_table(_VERSION.name):
+        return None
+    return connection.execute(select(_VERSION.c.version_num)).scalar()
 
 
-def _enable_wal(connection: Connection) -> None:
-    """Switch the file to write-ahead logging, which no open transaction allows."""
-    connection.connection.cursor().execute("PRAGMA journal_mode = WAL")
+def _running() -> _Running:
+    return cast("_Running", import_module("mcp_orchestrator.store.migrations.running"))
