@@ -1,4 +1,4 @@
-"""What a server does not import at start: each of these costs every start a twentieth of a second."""
+"""What a server does not import at start: each of these would delay the first answer."""
 
 import subprocess
 import sys
