@@ -1,6 +1,5 @@
 """The Redis back end: each transition is one script."""
 
-import json
 from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -27,12 +26,11 @@ from mcp_orchestrator.queue.port import (
 from mcp_orchestrator.queue.redis_streams.awaiting import EndedTasks
 from mcp_orchestrator.queue.redis_streams.connection import RedisConnection
 from mcp_orchestrator.queue.redis_streams.counting import stats_from_text
-from mcp_orchestrator.queue.redis_streams.hashes import (
+from mcp_orchestrator.queue.redis_streams.records import (
     add_arguments,
     compact,
     deliveries,
-    pairs,
-    task_from_hash,
+    task_from_record,
 )
 from mcp_orchestrator.queue.redis_streams.renewing import RedisRenewer
 from mcp_orchestrator.queue.task import Task, TaskEvent, TaskProgress, TaskStatus
@@ -105,7 +103,7 @@ class RedisBackend:
             to_micros(request.now),
             to_micros(request.lease_until),
             dead,
-            request.worker_id,
+            compact(request.worker_id),
             request.count,
             request.fair_slots,
             int(request.least_priority),
@@ -151,7 +149,7 @@ class RedisBackend:
         self, worker_id: str, running: Callable[[], Collection[str]], cancel: Callable[[str], None]
     ) -> None:
         """Read what is pushed for this worker."""
-        key = f"{self._root}:control:{worker_id}"
+        key = f"{self._root}:control:{compact(worker_id)}"
         while True:
             try:
                 reply = await self._connection.command("BLPOP", key, _LONGEST_READ)
@@ -163,8 +161,7 @@ class RedisBackend:
 
     async def get(self, task_id: str) -> Task | None:
         """Return one task."""
-        fields = pairs(await self._connection.command("HGETALL", f"{self._root}:task:{task_id}"))
-        return task_from_hash(fields) if fields else None
+        return task_from_record(await self._connection.script("get", [task_id]))
 
     async def wait_until_final(self, task_id: str, timeout: float) -> None:
         """Wait for the script that ends the task to say so."""
@@ -179,8 +176,8 @@ class RedisBackend:
             task_filter.before or "",
             task_filter.limit,
         ]
-        found: list[list[str]] = json.loads(await self._connection.script("list", arguments))
-        return [task_from_hash(pairs(flat)) for flat in found]
+        found: list[list[Any]] = await self._connection.script("list", arguments)
+        return [task for record in found if (task := task_from_record(record))]
 
     async def stats(self, now: datetime) -> QueueStats:
         """Count."""
@@ -217,13 +214,13 @@ class RedisBackend:
             await connection.close()
 
     async def _add_group(self, entries: Sequence[NewEntry]) -> list[Task]:
-        arguments: list[str | int] = [self._config.max_length or 0]
-        for entry in entries:
-            arguments += add_arguments(entry)
+        arguments = [self._config.max_length or 0, len(entries), *add_arguments(entries)]
         try:
             holders: list[str] = await self._connection.script("add", arguments)
         except ResponseError as error:
             raise queue_full(self._config.max_length or 0) from error
+        if not holders:
+            return [entry.task for entry in entries]
         return [
             await self._holder(holder, entry.task) if holder else entry.task
             for holder, entry in zip(holders, entries, strict=True)
@@ -241,7 +238,6 @@ class RedisBackend:
                 one.lease.epoch,
                 one.status,
                 to_micros(one.expires_at),
-                one.result or "",
                 one.error or "",
                 "" if one.available_at is None else to_micros(one.available_at),
                 "" if one.event is None else compact(encode_event(one.event)),
@@ -252,14 +248,15 @@ class RedisBackend:
     async def _complete_group(self, group: Sequence[Settlement]) -> list[StaleLeaseError | None]:
         arguments: list[str | int] = [to_micros(group[0].at), to_micros(group[0].expires_at)]
         for one in group:
-            arguments += [one.lease.task_id, one.lease.epoch, one.result or "null"]
+            result = "" if one.result == "null" else one.result or ""
+            arguments += [one.lease.task_id, one.lease.epoch, result]
         return await self._refusals("complete", arguments, group)
 
     async def _refusals(
         self, script: str, arguments: Sequence[str | int], group: Sequence[Settlement]
     ) -> list[StaleLeaseError | None]:
-        outcomes: list[int] = await self._connection.script(script, arguments)
-        return [
-            None if outcome else stale_lease(one.lease)
-            for one, outcome in zip(group, outcomes, strict=True)
-        ]
+        outcomes: list[StaleLeaseError | None] = [None] * len(group)
+        late: list[int] = await self._connection.script(script, arguments)
+        for place in late:
+            outcomes[place] = stale_lease(group[place].lease)
+        return outcomes

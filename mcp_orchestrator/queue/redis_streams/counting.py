@@ -6,7 +6,7 @@ from typing import Any
 
 from mcp_orchestrator.queue.encoding import from_micros
 from mcp_orchestrator.queue.port import PriorityStats, QueueStats
-from mcp_orchestrator.queue.redis_streams.hashes import pairs, worker_from_text
+from mcp_orchestrator.queue.redis_streams.records import pairs, worker_from_text
 from mcp_orchestrator.queue.task import TaskPriority, TaskStatus
 
 #: A worker silent for this many lease times is no longer counted as alive.

@@ -5,7 +5,7 @@ from datetime import datetime
 from mcp_orchestrator.queue.encoding import to_micros
 from mcp_orchestrator.queue.port import Heartbeat, HeartbeatReply
 from mcp_orchestrator.queue.redis_streams.connection import RedisConnection
-from mcp_orchestrator.queue.redis_streams.hashes import worker_text
+from mcp_orchestrator.queue.redis_streams.records import worker_text
 
 #: Leases in one call of the script; Lua's own bound on arguments is near 8,000.
 _LARGEST_BEAT = 1000

@@ -1,18 +1,18 @@
 -- Cancel a task. ARGV: id, now, when to forget it, event.
-local id, now, expires, event = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
-local f = redis.call('HMGET', task_key(id), 'status', 'entry', 'priority', 'kind', 'worker', 'cancel', 'waiters')
-if f[6] or not (f[1] == 'pending' or f[1] == 'scheduled' or f[1] == 'processing') then return 0 end
-redis.call('HSET', task_key(id), 'cancel', '1')
-remember(id, event)
-if f[1] == 'processing' then
-  redis.call('RPUSH', q .. ':control:' .. f[5], id)
-  redis.call('EXPIRE', q .. ':control:' .. f[5], LIST_SECONDS)
-  return 1
+local now, expires, event = ARGV[2], ARGV[3], ARGV[4]
+local f = load(ARGV[1])
+if not f or is_marked(f, 'c') then return 0 end
+if not (f.status == 'pending' or f.status == 'scheduled' or f.status == 'processing') then return 0 end
+mark(f, 'c')
+remember(f, event)
+if f.status == 'processing' then
+  redis.call('RPUSH', q .. ':control:' .. f.worker, f.id)
+  redis.call('EXPIRE', q .. ':control:' .. f.worker, LIST_SECONDS)
+else
+  redis.call('ZREM', q .. ':delayed', f.id)
+  unpark(f.id, f.kind, f.priority)
+  redis.call('XDEL', q .. ':stream:' .. f.priority, f.order .. '-0')
+  finish(f, 'cancelled', now, expires)
 end
-redis.call('ZREM', q .. ':delayed', id)
-unpark(id, f[4], f[3])
-leave_stream(f[3], f[2])
-redis.call('HSET', task_key(id), 'entry', '')
-finish(id, 'cancelled', now, expires)
-wake(id, f[7])
+save(f)
 return 1

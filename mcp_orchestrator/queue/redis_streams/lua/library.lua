@@ -1,7 +1,11 @@
 -- What every script shares. All keys begin with KEYS[1], whose hash tag keeps them in one slot.
 --
---   :task:<id>                 hash   the task
---   :stream:<priority>         stream ready tasks, in order; entries carry id (i), type (k), order (s)
+--   :spec:<id>                 string what never changes: a JSON array, a line break, a comma, the payload
+--   :task:<id>                 string where the task stands, one field a line (see FIELDS); a task that has
+--                                     only been added has none, so most tasks are added by one write
+--   :more:<id>                 hash   what few tasks have: error, history, progress, waiters
+--   :stream:<priority>         stream ready tasks; an entry's id is the order, its field the type, its value
+--                                     the task's id; it leaves the stream when it is handed out
 --   :head:<priority>:<type>    zset   ready tasks older than what the stream has yet to deliver:
 --                                     taken back, or of a type that the reader did not handle
 --   :heads                     set    which of those exist
@@ -15,16 +19,80 @@
 --   :limits  :running          hashes the most that may run of a type; how many do
 --   :paused  :workers  :sequence
 local q = KEYS[1]
-local GROUP, CONSUMER = 'workers', 'workers'
 local PRIORITIES = {'100', '75', '50', '25'}
 local LIST_SECONDS = 60
+-- The lines of :task:<id>. Marks: 'c' cancellation asked for, 'u' its key is free again at its end,
+-- 'm' there is something in :more. An empty due is that of the spec. The last two only at its end.
+local FIELDS = {'status', 'epoch', 'marks', 'kind', 'priority', 'order', 'attempt', 'due', 'started', 'worker',
+  'finished', 'result'}
+-- The places in the spec's array.
+local ID, KIND, PRIORITY, RETRIES, OWNER, DUE, UNIQUE, DELAYED = 1, 2, 3, 4, 7, 9, 11, 12
 
 local function task_key(id) return q .. ':task:' .. id end
+local function spec_key(id) return q .. ':spec:' .. id end
+local function more_key(id) return q .. ':more:' .. id end
+
+local function header_of(spec) return cjson.decode(string.match(spec, '^[^\n]*')) end
 
 local function ring(kind)
   for _, bell in ipairs({q .. ':bell:' .. kind, q .. ':bells'}) do
     if redis.call('LLEN', bell) == 0 then redis.call('RPUSH', bell, '1') end
   end
+end
+
+-- Return the fields of a task's text. The ones that the text does not have are nil.
+local function parse(id, text)
+  local f, place = {id = id}, 0
+  for value in string.gmatch(text .. '\n', '([^\n]*)\n') do
+    place = place + 1
+    f[FIELDS[place]] = value
+  end
+  return f
+end
+
+-- Return a task as a table, or nil where there is none.
+local function load(id)
+  local found = redis.call('MGET', task_key(id), spec_key(id))
+  if not found[2] then return nil end
+  local header = header_of(found[2])
+  local f = found[1] and parse(id, found[1]) or {
+    id = id, status = 'pending', epoch = '0', marks = '', kind = header[KIND], priority = tostring(header[PRIORITY]),
+    order = redis.call('ZSCORE', q .. ':index', id), attempt = '0', due = '', started = '', worker = '',
+  }
+  f.header = header
+  return f
+end
+
+local function save(f)
+  local lines = {}
+  for place, name in ipairs(FIELDS) do
+    if f[name] == nil then break end
+    lines[place] = f[name]
+  end
+  redis.call('SET', task_key(f.id), table.concat(lines, '\n'))
+end
+
+local function is_marked(f, mark) return string.find(f.marks, mark, 1, true) ~= nil end
+
+local function mark(f, letter)
+  if not is_marked(f, letter) then f.marks = f.marks .. letter end
+end
+
+local function set_error(f, text)
+  if text then
+    redis.call('HSET', more_key(f.id), 'error', text)
+    mark(f, 'm')
+  elseif is_marked(f, 'm') then
+    redis.call('HDEL', more_key(f.id), 'error')
+  end
+end
+
+local function remember(f, event)
+  if event == '' then return end
+  local history = redis.call('HGET', more_key(f.id), 'history')
+  if history then event = string.sub(history, 2, -2) .. ',' .. event end
+  redis.call('HSET', more_key(f.id), 'history', '[' .. event .. ']')
+  mark(f, 'm')
 end
 
 local function park(id, kind, priority, order)
@@ -39,21 +107,14 @@ local function unpark(id, kind, priority)
   return removed
 end
 
-local function leave_stream(priority, entry, ...)
-  if entry and entry ~= '' then
-    redis.call('XACK', q .. ':stream:' .. priority, GROUP, entry, ...)
-    redis.call('XDEL', q .. ':stream:' .. priority, entry, ...)
-  end
-end
-
 local function append(id, kind, priority, order)
-  return redis.call('XADD', q .. ':stream:' .. priority, '*', 'i', id, 'k', kind, 's', order)
+  redis.call('XADD', q .. ':stream:' .. priority, order .. '-0', kind, id)
 end
 
-local function enqueue(id, kind, priority, order)
-  local entry = append(id, kind, priority, order)
-  redis.call('HSET', task_key(id), 'status', 'pending', 'entry', entry, 'order', order)
-  ring(kind)
+local function enqueue(f)
+  f.status, f.order = 'pending', redis.call('INCR', q .. ':sequence')
+  append(f.id, f.kind, f.priority, f.order)
+  ring(f.kind)
 end
 
 local function stop_running(kind, count)
@@ -61,45 +122,38 @@ local function stop_running(kind, count)
   if redis.call('HEXISTS', q .. ':limits', kind) == 1 then ring(kind) end
 end
 
-local function remember(id, event)
-  if event == '' then return end
-  local history = redis.call('HGET', task_key(id), 'history')
-  if history then event = string.sub(history, 2, -2) .. ',' .. event end
-  redis.call('HSET', task_key(id), 'history', '[' .. event .. ']')
-end
-
--- A key that was to be unique only while its task had not ended is marked by its end.
 local function free_key(id, unique)
-  if unique and string.sub(unique, -3) == ',1]' and redis.call('GET', q .. ':unique:' .. unique) == id then
-    redis.call('DEL', q .. ':unique:' .. unique)
-  end
+  if redis.call('GET', q .. ':unique:' .. unique) == id then redis.call('DEL', q .. ':unique:' .. unique) end
 end
 
-local function finish(id, status, now, expires)
-  free_key(id, redis.call('HGET', task_key(id), 'unique'))
-  redis.call('HSET', task_key(id), 'status', status, 'finished', now)
-  redis.call('ZADD', q .. ':finished', expires, id)
-  redis.call('HINCRBY', q .. ':counts', status, 1)
-  if status == 'dead_letter' then redis.call('ZADD', q .. ':dead', now, id) end
-end
-
-local function wake(id, waiters)
+local function wake(f)
+  if not is_marked(f, 'm') then return end
+  local waiters = redis.call('HGET', more_key(f.id), 'waiters')
   if not waiters then return end
   for waiter in string.gmatch(waiters, '%S+') do
-    redis.call('RPUSH', q .. ':woken:' .. waiter, id)
+    redis.call('RPUSH', q .. ':woken:' .. waiter, f.id)
     redis.call('EXPIRE', q .. ':woken:' .. waiter, LIST_SECONDS)
   end
-  redis.call('HDEL', task_key(id), 'waiters')
+  redis.call('HDEL', more_key(f.id), 'waiters')
+end
+
+-- End a task; the caller saves it.
+local function finish(f, status, now, expires)
+  f.status, f.finished = status, now
+  if is_marked(f, 'u') then free_key(f.id, f.header[UNIQUE]) end
+  redis.call('ZADD', q .. ':finished', expires, f.id)
+  redis.call('HINCRBY', q .. ':counts', status, 1)
+  if status == 'dead_letter' then redis.call('ZADD', q .. ':dead', now, f.id) end
+  wake(f)
 end
 
 local function forget(id)
-  local f = redis.call('HMGET', task_key(id), 'unique', 'status')
-  local unique = f[1]
-  if f[2] then redis.call('HINCRBY', q .. ':counts', f[2], -1) end
-  if unique and redis.call('GET', q .. ':unique:' .. unique) == id then
-    redis.call('DEL', q .. ':unique:' .. unique)
+  local f = load(id)
+  if f then
+    redis.call('HINCRBY', q .. ':counts', f.status, -1)
+    if f.header[UNIQUE] ~= cjson.null then free_key(id, f.header[UNIQUE]) end
   end
-  redis.call('DEL', task_key(id))
+  redis.call('DEL', task_key(id), spec_key(id), more_key(id))
   redis.call('ZREM', q .. ':index', id)
   redis.call('ZREM', q .. ':finished', id)
   redis.call('ZREM', q .. ':dead', id)
@@ -109,20 +163,4 @@ local function forget_expired(now, count)
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', q .. ':finished', '-inf', now, 'LIMIT', 0, count)) do
     forget(id)
   end
-end
-
--- What a stream has yet to deliver: how much, and the first entry.
-local function undelivered(priority)
-  local stream = q .. ':stream:' .. priority
-  local count, after = redis.call('XLEN', stream), '-'
-  local groups = redis.pcall('XINFO', 'GROUPS', stream)
-  if not groups.err then
-    for _, group in ipairs(groups) do
-      for i = 1, #group, 2 do
-        if group[i] == 'pending' then count = count - group[i + 1] end
-        if group[i] == 'last-delivered-id' then after = '(' .. group[i + 1] end
-      end
-    end
-  end
-  return count, redis.call('XRANGE', stream, after, '+', 'COUNT', 1)[1]
 end

@@ -1,12 +1,15 @@
 -- Count. Returns one JSON text.
 local by_priority = {}
 for _, priority in ipairs(PRIORITIES) do
-  local waiting, first = undelivered(priority)
-  local oldest
+  local stream = q .. ':stream:' .. priority
+  local waiting, oldest = redis.call('XLEN', stream)
   local function consider(id)
-    local due = id and redis.call('HGET', task_key(id), 'due')
-    if due and (not oldest or tonumber(due) < tonumber(oldest)) then oldest = due end
+    local f = id and load(id)
+    if not f then return end
+    local due = f.due ~= '' and tonumber(f.due) or f.header[DUE]
+    if not oldest or due < oldest then oldest = due end
   end
+  local first = redis.call('XRANGE', stream, '-', '+', 'COUNT', 1)[1]
   consider(first and first[2][2])
   for _, head in ipairs(redis.call('SMEMBERS', q .. ':heads')) do
     if string.match(head, '^(%d+):') == priority then
@@ -14,7 +17,7 @@ for _, priority in ipairs(PRIORITIES) do
       consider(redis.call('ZRANGE', q .. ':head:' .. head, 0, 0)[1])
     end
   end
-  by_priority[#by_priority + 1] = {priority, waiting, oldest or ''}
+  by_priority[#by_priority + 1] = {priority, waiting, oldest and string.format('%.0f', oldest) or ''}
 end
 return cjson.encode({
   by_priority = by_priority,

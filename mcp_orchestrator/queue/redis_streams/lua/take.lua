@@ -19,51 +19,40 @@ local function allowed(kind)
   return (any_type or wanted[kind]) and not paused['type:' .. kind] and (room_of[kind] or 1) > 0
 end
 
-local function recover(id)
-  local f = redis.call('HMGET', task_key(id), 'kind', 'priority', 'order', 'attempt', 'max', 'worker',
-    'cancel', 'entry', 'waiters')
-  redis.call('ZREM', q .. ':leases', id)
-  if not f[1] then return end
-  leave_stream(f[2], f[8])
-  stop_running(f[1])
-  if room_of[f[1]] then room_of[f[1]] = room_of[f[1]] + 1 end
-  redis.call('HSET', task_key(id), 'entry', '')
-  remember(id, '{"at":' .. now .. ',"kind":"worker_lost","attempt":' .. f[4] .. ',"worker":'
-    .. cjson.encode(f[6]) .. ',"detail":null}')
-  if f[7] then
-    finish(id, 'cancelled', now, expires)
-    wake(id, f[9])
-    return
-  end
-  redis.call('HSET', task_key(id), 'error', 'The worker ' .. f[6] .. ' stopped renewing its lease.')
-  if tonumber(f[4]) <= tonumber(f[5]) then
-    redis.call('HSET', task_key(id), 'status', 'pending')
-    park(id, f[1], f[2], f[3])
-    ring(f[1])
-  else
-    finish(id, 'dead_letter', now, expires)
-    wake(id, f[9])
-  end
+local function make_room(kind, by)
+  if room_of[kind] then room_of[kind] = room_of[kind] + by end
 end
 
-local out, leases, started = {}, {}, {}
-
-local function lease(id, entry, priority, kind)
-  local f = redis.call('HMGET', task_key(id), 'spec', 'attempt', 'epoch', 'due', 'status', 'error', 'history')
-  if not f[1] or f[5] ~= 'pending' then
-    leave_stream(priority, entry)
-    return 0
+local function recover(id)
+  redis.call('ZREM', q .. ':leases', id)
+  local f = load(id)
+  if not f then return end
+  stop_running(f.kind)
+  make_room(f.kind, 1)
+  remember(f, '{"at":' .. now .. ',"kind":"worker_lost","attempt":' .. f.attempt .. ',"worker":' .. f.worker
+    .. ',"detail":null}')
+  if is_marked(f, 'c') then
+    finish(f, 'cancelled', now, expires)
+  else
+    set_error(f, 'The worker ' .. cjson.decode('[' .. f.worker .. ']')[1] .. ' stopped renewing its lease.')
+    if tonumber(f.attempt) <= f.header[RETRIES] then
+      f.status = 'pending'
+      park(id, f.kind, f.priority, f.order)
+      ring(f.kind)
+    else
+      finish(f, 'dead_letter', now, expires)
+    end
   end
-  local attempt, epoch = tonumber(f[2]) + 1, tonumber(f[3]) + 1
-  redis.call('HSET', task_key(id), 'status', 'processing', 'attempt', attempt, 'epoch', epoch,
-    'worker', worker, 'started', now, 'entry', entry)
-  leases[#leases + 1] = lease_until
-  leases[#leases + 1] = id
-  started[kind] = (started[kind] or 0) + 1
-  if room_of[kind] then room_of[kind] = room_of[kind] - 1 end
-  out[#out + 1] = '{"spec":' .. f[1] .. ',"epoch":' .. epoch .. ',"attempt":' .. attempt .. ',"due":' .. f[4]
-    .. ',"error":' .. (f[6] and cjson.encode(f[6]) or 'null') .. ',"history":' .. (f[7] or '[]') .. '}'
-  return 1
+  save(f)
+end
+
+-- What has been chosen: ids, and for each its type, priority and order.
+local chosen, kinds, priorities, orders = {}, {}, {}, {}
+
+local function choose(id, kind, priority, order)
+  local place = #chosen + 1
+  chosen[place], kinds[place], priorities[place], orders[place] = id, kind, priority, order
+  make_room(kind, -1)
 end
 
 local heads = {}
@@ -81,64 +70,99 @@ local function first_parked(priority)
   return best_id, best_order, best_kind
 end
 
-local function read_stream(priority, room)
-  local stream = q .. ':stream:' .. priority
-  local ask = {'XREADGROUP', 'GROUP', GROUP, CONSUMER, 'COUNT', room, 'STREAMS', stream, '>'}
-  local reply = redis.pcall(unpack(ask))
-  if reply and reply.err then
-    if not string.find(reply.err, 'NOGROUP', 1, true) then error(reply.err) end
-    redis.call('XGROUP', 'CREATE', stream, GROUP, '0', 'MKSTREAM')
-    reply = redis.call(unpack(ask))
-  end
-  return reply and reply[1][2] or {}
-end
+local function order_of(entry) return tonumber(string.match(entry[1], '^%d+')) end
 
-local function take_from(priority, room)
-  local taken, looked = 0, 0
-  while taken < room do
-    local id, _, kind = first_parked(priority)
+local function choose_from(priority, room)
+  local before, looked, stream = #chosen, 0, q .. ':stream:' .. priority
+  while #chosen - before < room do
+    local id, order, kind = first_parked(priority)
     if not id then break end
     unpark(id, kind, priority)
-    taken = taken + lease(id, '', priority, kind)
+    choose(id, kind, priority, order)
   end
-  while taken < room and looked < LARGEST_LOOK do
-    local asked = room - taken
-    local entries = read_stream(priority, asked)
+  while #chosen - before < room and looked < LARGEST_LOOK do
+    local asked = room - (#chosen - before)
+    local entries = redis.call('XRANGE', stream, '-', '+', 'COUNT', asked)
     for _, entry in ipairs(entries) do
-      local id, kind, order = entry[2][2], entry[2][4], entry[2][6]
+      local kind, id = entry[2][1], entry[2][2]
       if allowed(kind) then
-        taken = taken + lease(id, entry[1], priority, kind)
+        choose(id, kind, priority, order_of(entry))
       else
-        leave_stream(priority, entry[1])
-        redis.call('HSET', task_key(id), 'entry', '')
-        park(id, kind, priority, order)
+        park(id, kind, priority, order_of(entry))
       end
     end
+    if #entries > 0 then redis.call('XTRIM', stream, 'MINID', order_of(entries[#entries]) + 1) end
     looked = looked + #entries
     if #entries < asked then break end
   end
-  return taken, looked >= LARGEST_LOOK
+  return looked >= LARGEST_LOOK
 end
 
 local function oldest_order(priority)
   local _, order = first_parked(priority)
-  local _, entry = undelivered(priority)
-  local waiting = entry and tonumber(entry[2][6])
+  local entry = redis.call('XRANGE', q .. ':stream:' .. priority, '-', '+', 'COUNT', 1)[1]
+  local waiting = entry and order_of(entry)
   if order and waiting then return math.min(order, waiting) end
   return order or waiting
 end
 
-local function take_fair()
-  local most_urgent, chosen, chosen_order
+local function choose_fair()
+  local most_urgent, longest_waiting, least_order
   for _, priority in ipairs(PRIORITIES) do
     local order = not paused['priority:' .. priority] and oldest_order(priority)
     if order and not most_urgent then
       most_urgent = priority
-    elseif order and (not chosen_order or order < chosen_order) then
-      chosen, chosen_order = priority, order
+    elseif order and (not least_order or order < least_order) then
+      longest_waiting, least_order = priority, order
     end
   end
-  return chosen and take_from(chosen, 1) or 0
+  if longest_waiting then choose_from(longest_waiting, 1) end
+  return longest_waiting
+end
+
+-- Lease what has been chosen. Returns the deliveries as JSON texts.
+local function lease_chosen()
+  local keys, out, leases, texts, started = {}, {}, {}, {}, {}
+  for place, id in ipairs(chosen) do
+    keys[2 * place - 1], keys[2 * place] = task_key(id), spec_key(id)
+  end
+  local found = redis.call('MGET', unpack(keys))
+  local first = '1\n\n' .. now .. '\n' .. worker
+  for place, id in ipairs(chosen) do
+    local text, spec, kind = found[2 * place - 1], found[2 * place], kinds[place]
+    local given
+    if spec and not text then
+      text = 'processing\n1\n\n' .. kind .. '\n' .. priorities[place] .. '\n' .. orders[place] .. '\n' .. first
+      given = '[1,1,null,null,[],' .. spec .. ']'
+    elseif spec then
+      local f = parse(id, text)
+      if f.status == 'pending' then
+        f.status, f.epoch, f.attempt, f.started, f.worker = 'processing', f.epoch + 1, f.attempt + 1, now, worker
+        f.order = orders[place]
+        local more = is_marked(f, 'm') and redis.call('HMGET', more_key(id), 'error', 'history') or {}
+        text = table.concat({f.status, f.epoch, f.marks, kind, f.priority, f.order, f.attempt, f.due, now, worker}, '\n')
+        given = '[' .. f.epoch .. ',' .. f.attempt .. ',' .. (f.due ~= '' and f.due or 'null') .. ','
+          .. (more[1] and cjson.encode(more[1]) or 'null') .. ',' .. (more[2] or '[]') .. ',' .. spec .. ']'
+      end
+    end
+    if given then
+      out[#out + 1] = given
+      texts[#texts + 1] = keys[2 * place - 1]
+      texts[#texts + 1] = text
+      leases[#leases + 1] = lease_until
+      leases[#leases + 1] = id
+      started[kind] = (started[kind] or 0) + 1
+    end
+  end
+  if #out > 0 then
+    redis.call('MSET', unpack(texts))
+    redis.call('ZADD', q .. ':leases', unpack(leases))
+  end
+  for kind, many in pairs(started) do
+    redis.call('HINCRBY', q .. ':running', kind, many)
+    if #chosen == count then ring(kind) end
+  end
+  return out
 end
 
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', q .. ':leases', '-inf', now, 'LIMIT', 0, LARGEST_SWEEP)) do
@@ -146,8 +170,11 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', q .. ':leases', '-inf', now, 'LI
 end
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', q .. ':delayed', '-inf', now, 'LIMIT', 0, LARGEST_SWEEP)) do
   redis.call('ZREM', q .. ':delayed', id)
-  local f = redis.call('HMGET', task_key(id), 'kind', 'priority')
-  if f[1] then enqueue(id, f[1], f[2], redis.call('INCR', q .. ':sequence')) end
+  local f = load(id)
+  if f then
+    enqueue(f)
+    save(f)
+  end
 end
 forget_expired(now, 20)
 for _, head in ipairs(redis.call('SMEMBERS', q .. ':heads')) do
@@ -156,26 +183,19 @@ for _, head in ipairs(redis.call('SMEMBERS', q .. ':heads')) do
   table.insert(heads[priority], kind)
 end
 
-local taken, more = 0, 0
+local more = 0
 for _ = 1, fair_slots do
-  local got = take_fair()
-  if got == 0 then break end
-  taken = taken + got
+  if not choose_fair() then break end
 end
 for _, priority in ipairs(PRIORITIES) do
-  if taken < count and tonumber(priority) >= least and not paused['priority:' .. priority] then
-    local got, unfinished = take_from(priority, count - taken)
-    taken = taken + got
-    if unfinished then more = 1 end
+  if #chosen < count and tonumber(priority) >= least and not paused['priority:' .. priority] then
+    if choose_from(priority, count - #chosen) then more = 1 end
   end
 end
-if taken > 0 then redis.call('ZADD', q .. ':leases', unpack(leases)) end
-for kind, many in pairs(started) do
-  redis.call('HINCRBY', q .. ':running', kind, many)
-  if taken == count then ring(kind) end
-end
+local out = #chosen > 0 and lease_chosen() or {}
+if #out < #chosen then more = 1 end
 local due = ''
-if taken == 0 then
+if #out == 0 then
   local delayed = redis.call('ZRANGE', q .. ':delayed', 0, 0, 'WITHSCORES')[2]
   local leased = redis.call('ZRANGE', q .. ':leases', 0, 0, 'WITHSCORES')[2]
   if delayed and leased then
