@@ -5,6 +5,7 @@ from mcp_orchestrator.queue.config import TaskQueueConfig
 from mcp_orchestrator.queue.dead_letters import DeadLetters
 from mcp_orchestrator.queue.handler import RetryLater, TaskContext, TaskHandler
 from mcp_orchestrator.queue.lease import Delivery
+from mcp_orchestrator.queue.limit import LimitStats, Rate, TypeLimit
 from mcp_orchestrator.queue.metrics import QueueMetrics
 from mcp_orchestrator.queue.port import PriorityStats, QueueStats, TaskFilter, WorkerInfo
 from mcp_orchestrator.queue.schedule import Schedule, Scheduler
@@ -26,10 +27,12 @@ __all__ = [
     "DeadLetters",
     "Delivery",
     "EventKind",
+    "LimitStats",
     "NewTask",
     "PriorityStats",
     "QueueMetrics",
     "QueueStats",
+    "Rate",
     "RetryLater",
     "Schedule",
     "Scheduler",
@@ -45,6 +48,7 @@ __all__ = [
     "TaskQueue",
     "TaskQueueConfig",
     "TaskStatus",
+    "TypeLimit",
     "Worker",
     "WorkerInfo",
 ]

@@ -1,6 +1,6 @@
 """Checking what callers ask for, before anything is written."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from math import isfinite
 
 from mcp_orchestrator.clock import Clock
@@ -23,32 +23,32 @@ def admit(new: NewTask, config: TaskQueueConfig, clock: Clock) -> NewEntry:
         InvalidInputError: a bad type name, delay, bound or payload.
         LimitExceededError: the payload is too long.
     """
-    _check_text(new.task_type, "task type", _LONGEST_NAME)
+    check_text(new.task_type, "task type")
     if new.idempotency_key is not None:
-        _check_text(new.idempotency_key, "idempotency key", _LONGEST_KEY)
+        check_text(new.idempotency_key, "idempotency key", _LONGEST_KEY)
     if new.owner is not None:
-        _check_text(new.owner, "owner", _LONGEST_KEY)
+        check_text(new.owner, "owner", _LONGEST_KEY)
     payload = encode_json(new.payload, what="payload", limit=config.max_payload_bytes)
-    _check_number(new.delay, "delay", least=0)
     timeout = config.task_timeout if new.timeout is None else new.timeout
     if timeout is not None:
         _check_number(timeout, "timeout", least=0.001)
     retries = config.max_retries if new.max_retries is None else new.max_retries
     _check_number(retries, "max_retries", least=0)
     now = clock.now()
+    available_at = _available_at(new, now)
     task = Task(
         task_id=new_task_id(),
         task_type=new.task_type,
         payload=new.payload,
         priority=_priority(new.priority),
-        status=TaskStatus.SCHEDULED if new.delay > 0 else TaskStatus.PENDING,
+        status=TaskStatus.SCHEDULED if available_at > now else TaskStatus.PENDING,
         attempt=0,
         max_retries=int(retries),
         timeout=timeout,
         idempotency_key=new.idempotency_key,
         owner=new.owner,
         created_at=now,
-        available_at=now + timedelta(seconds=new.delay) if new.delay > 0 else now,
+        available_at=available_at,
         preemptible=new.preemptible,
     )
     if new.unique_while_pending and new.idempotency_key is None:
@@ -62,20 +62,41 @@ def pausable(what: str | TaskPriority) -> tuple[str, str]:
     return ("priority", str(int(what))) if isinstance(what, TaskPriority) else ("type", what)
 
 
+def check_text(text: str, what: str, longest: int = _LONGEST_NAME) -> None:
+    """Refuse a name that is empty, too long or not printable.
+
+    Raises:
+        InvalidInputError: it is.
+    """
+    if not text or len(text) > longest or not text.isprintable():
+        raise InvalidInputError(
+            f"{text[:80]!r} is not a valid {what}.",
+            remedy=f"Use 1 to {longest} printable characters.",
+        )
+
+
+def _available_at(new: NewTask, now: datetime) -> datetime:
+    """Return the moment before which a task may not start; a moment that has passed is now."""
+    _check_number(new.delay, "delay", least=0)
+    if new.run_at is None:
+        return now + timedelta(seconds=new.delay)
+    if new.delay > 0:
+        raise InvalidInputError("A task has either a delay or a run_at.")
+    if new.run_at.tzinfo is None:
+        raise InvalidInputError(
+            f"run_at {new.run_at.isoformat()} has no time zone.",
+            remedy="Write it as 2030-01-01T06:00:00+00:00.",
+        )
+    _check_number(max((new.run_at - now).total_seconds(), 0), "wait until run_at", least=0)
+    return max(new.run_at.astimezone(UTC), now)
+
+
 def _priority(value: int) -> TaskPriority:
     try:
         return TaskPriority(value)
     except ValueError as error:
         named = ", ".join(f"{one.name} {one.value}" for one in TaskPriority)
         raise InvalidInputError(f"{value!r} is not a priority.", remedy=f"Use {named}.") from error
-
-
-def _check_text(text: str, what: str, longest: int) -> None:
-    if not text or len(text) > longest or not text.isprintable():
-        raise InvalidInputError(
-            f"{text[:80]!r} is not a valid {what}.",
-            remedy=f"Use 1 to {longest} printable characters.",
-        )
 
 
 def _check_number(value: float, what: str, *, least: float) -> None:

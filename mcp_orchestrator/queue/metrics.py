@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from mcp_orchestrator.queue.lease import Delivery
+from mcp_orchestrator.queue.limit import LimitStats
 from mcp_orchestrator.queue.port import NewEntry, QueueStats, Settlement
 from mcp_orchestrator.queue.task import EventKind, Task, TaskStatus
 
@@ -25,6 +26,12 @@ _COUNTED = {
     "dead_lettered": "Tasks that used up their retries.",
     "cancelled": "Tasks that were cancelled.",
     "preempted": "Runs that gave way to a critical task.",
+}
+_LIMITED = {
+    "concurrency": "The most tasks of a limited type that may run at once.",
+    "running": "Tasks of a limited type that run.",
+    "starts": "The most tasks of a limited type that may start within its span.",
+    "started": "Tasks of a limited type that were started within its span.",
 }
 _BY_STATUS = {
     TaskStatus.COMPLETED: "completed",
@@ -62,6 +69,11 @@ class QueueMetrics:
             ("priority",), registry=registry,
         )  # fmt: skip
         self._workers = Gauge("queue_workers_alive", "Workers that report.", registry=registry)
+        of_type = ("task_type",)
+        self._of_limited = {
+            name: Gauge(f"queue_limit_{name}", text, of_type, registry=registry)
+            for name, text in _LIMITED.items()
+        }
         self._running: OrderedDict[str, Task] = OrderedDict()
         self._children: dict[tuple[str, str, str], Counter] = {}
 
@@ -109,6 +121,18 @@ class QueueMetrics:
             self._depth.labels(priority.name).set(one.waiting)
             self._oldest.labels(priority.name).set(one.oldest_age or 0.0)
         self._workers.set(len(stats.workers))
+        for gauge in self._of_limited.values():
+            gauge.clear()  # a limit that was lifted is shown no more
+        for one in stats.limits:
+            self._show_limit(one)
+
+    def _show_limit(self, one: LimitStats) -> None:
+        if one.limit.concurrency is not None:
+            self._of_limited["concurrency"].labels(one.task_type).set(one.limit.concurrency)
+        if one.limit.rate is not None:
+            self._of_limited["starts"].labels(one.task_type).set(one.limit.rate.starts)
+            self._of_limited["started"].labels(one.task_type).set(one.started)
+        self._of_limited["running"].labels(one.task_type).set(one.running)
 
     def _count(self, name: str, task: Task) -> None:
         key = (name, task.task_type, task.priority.name)

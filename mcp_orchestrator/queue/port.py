@@ -12,6 +12,7 @@ from typing import Protocol
 
 from mcp_orchestrator.errors import NotFoundError, QueueFullError, StaleLeaseError
 from mcp_orchestrator.queue.lease import Delivery, Lease
+from mcp_orchestrator.queue.limit import LimitStats, TypeLimit
 from mcp_orchestrator.queue.task import Task, TaskEvent, TaskPriority, TaskProgress, TaskStatus
 
 
@@ -144,6 +145,7 @@ class QueueStats:
     workers: tuple[WorkerInfo, ...] = ()
     paused_types: tuple[str, ...] = ()
     paused_priorities: tuple[TaskPriority, ...] = ()
+    limits: tuple[LimitStats, ...] = ()
 
     @property
     def waiting(self) -> int:
@@ -259,8 +261,8 @@ class QueueBackend(Protocol):
         """Stop or go on handing out one ``"type"`` or one ``"priority"``."""
         ...
 
-    async def limit_type(self, task_type: str, concurrency: int | None) -> None:
-        """Bound how many tasks of a type run at once, over all workers; None for no bound."""
+    async def limit_type(self, task_type: str, limit: TypeLimit) -> None:
+        """Bound how many tasks of a type run at once and start in a span, over all workers."""
         ...
 
     def renewer(self) -> AbstractAsyncContextManager[LeaseRenewer]:

@@ -107,6 +107,7 @@ class NewTask:
     owner: str | None = None
     preemptible: bool = False
     unique_while_pending: bool = False
+    run_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,19 +11,20 @@ from pydantic import JsonValue
 from mcp_orchestrator.clock import Clock, SystemClock
 from mcp_orchestrator.errors import BackendUnavailableError
 from mcp_orchestrator.queue import failure
-from mcp_orchestrator.queue.admission import admit, pausable
+from mcp_orchestrator.queue.admission import admit, check_text, pausable
 from mcp_orchestrator.queue.backends import choose_backend
 from mcp_orchestrator.queue.backoff import Backoff
 from mcp_orchestrator.queue.config import TaskQueueConfig
 from mcp_orchestrator.queue.dead_letters import DeadLetters
 from mcp_orchestrator.queue.encoding import encode_json
+from mcp_orchestrator.queue.handing_out import HandingOut
 from mcp_orchestrator.queue.lease import Delivery, Lease
 from mcp_orchestrator.queue.lease_keeper import LeaseKeeper
+from mcp_orchestrator.queue.limit import Rate, TypeLimit, check_limit
 from mcp_orchestrator.queue.metrics import QueueMetrics
 from mcp_orchestrator.queue.port import (
     QueueStats,
     Settlement,
-    TakeRequest,
     TaskFilter,
     unknown_task,
 )
@@ -38,9 +39,6 @@ from mcp_orchestrator.queue.task import (
 )
 from mcp_orchestrator.store.commits import GroupCommitter
 from mcp_orchestrator.store.engine import Database
-
-#: How long an idle worker waits before it looks for tasks of the dead: leases, at most seconds.
-_LOOK_AROUND_LEASES, _LONGEST_LOOK_AROUND = 0.1, 1.0
 
 
 class TaskQueue:
@@ -74,7 +72,9 @@ class TaskQueue:
             self._backend, lease_seconds=config.lease_seconds, clock=self._clock
         )
         self.dead_letters = DeadLetters(self._backend, self._clock)
-        self._fair_credit = 0
+        self._handing_out = HandingOut(
+            self._backend, config, self.leases, self._clock, self._metrics
+        )
         self._connected = False
 
     async def connect(self) -> None:
@@ -120,6 +120,7 @@ class TaskQueue:
         priority: TaskPriority = TaskPriority.NORMAL,
         idempotency_key: str | None = None,
         delay: float = 0,
+        run_at: datetime | None = None,
         max_retries: int | None = None,
         timeout: float | None = None,
         owner: str | None = None,
@@ -135,6 +136,7 @@ class TaskQueue:
             idempotency_key: a second task of the same owner with the same key is not added; the
                 first one is returned, whatever has become of it.
             delay: seconds before it may start.
+            run_at: the moment before which it may not start, with a time zone; not with ``delay``.
             max_retries: attempts after the first; the queue's default where None.
             timeout: the bound on one attempt, in seconds; the queue's default where None.
             owner: whose task it is.
@@ -142,13 +144,13 @@ class TaskQueue:
             unique_while_pending: the key is free again once the task has ended.
 
         Raises:
-            InvalidInputError: a bad type name, delay, bound or payload.
+            InvalidInputError: a bad type name, delay, moment, bound or payload.
             LimitExceededError: the payload is too long.
             QueueFullError: as many tasks wait as may wait.
         """
         new = NewTask(
             task_type, payload, priority, idempotency_key, delay, max_retries, timeout, owner,
-            preemptible, unique_while_pending,
+            preemptible, unique_while_pending, run_at,
         )  # fmt: skip
         return (await self.add_tasks([new]))[0]
 
@@ -172,18 +174,13 @@ class TaskQueue:
 
         The leases are renewed until the tasks are settled or the queue is closed.
         """
-        return await self._take(self._request(worker_id, count, task_types, least_priority))
+        return await self._handing_out.take(worker_id, count, task_types, least_priority)
 
     async def next_deliveries(
         self, worker_id: str, count: int, *, task_types: Collection[str] | None = None
     ) -> list[Delivery]:
         """Lease up to ``count`` tasks, waiting until at least one is ready."""
-        look_around = min(self.config.lease_seconds * _LOOK_AROUND_LEASES, _LONGEST_LOOK_AROUND)
-        while True:
-            request = self._request(worker_id, count, task_types)
-            if deliveries := await self._take(request):
-                return deliveries
-            await self._backend.wait_for_work(request, look_around)
+        return await self._handing_out.next_deliveries(worker_id, count, task_types)
 
     async def consume_tasks(
         self, worker_id: str, *, task_types: Collection[str] | None = None
@@ -334,37 +331,21 @@ class TaskQueue:
         """Hand out tasks of a type or of a priority again."""
         await self._backend.set_paused(*pausable(what), paused=False)
 
-    async def limit_type(self, task_type: str, concurrency: int | None) -> None:
-        """Bound how many tasks of a type run at once, over all workers; None for no bound."""
-        await self._backend.limit_type(task_type, concurrency)
+    async def limit_type(
+        self, task_type: str, concurrency: int | None = None, *, rate: Rate | None = None
+    ) -> None:
+        """Bound a type over all workers; this replaces what bounded it before.
 
-    def _request(
-        self,
-        worker_id: str,
-        count: int,
-        task_types: Collection[str] | None,
-        least: TaskPriority = TaskPriority.LOW,
-    ) -> TakeRequest:
-        share = self.config.fair_share if least is TaskPriority.LOW else 0
-        count = min(count, self.config.batch_size)
-        fair_slots = min((self._fair_credit + count) // share, count) if share else 0
-        now = self._clock.now()
-        until = now + timedelta(seconds=self.config.lease_seconds)
-        return TakeRequest(worker_id, count, task_types, fair_slots, now, until, least)
+        Args:
+            task_type: the type.
+            concurrency: how many of it may run at once; None for no bound.
+            rate: how many of it may start in a span of time; None for no bound.
 
-    async def _take(self, request: TakeRequest) -> list[Delivery]:
-        self.leases.start()
-        deliveries: list[Delivery] = []
-        with anyio.CancelScope(shield=True):  # what was leased must not be lost on the way here
-            deliveries = await self._backend.take(request)
-        if deliveries:
-            spent = request.fair_slots * self.config.fair_share
-            self._fair_credit = max(self._fair_credit + len(deliveries) - spent, 0)
-        for delivery in deliveries:
-            self.leases.hold(delivery.lease)
-        if self._metrics is not None:
-            self._metrics.taken(deliveries)
-        return deliveries
+        Raises:
+            InvalidInputError: a bound that cannot be held.
+        """
+        check_text(task_type, "task type")
+        await self._backend.limit_type(task_type, check_limit(TypeLimit(concurrency, rate)))
 
     def _event(self, kind: EventKind, task: Task, detail: str | None = None) -> TaskEvent:
         return TaskEvent(self._clock.now(), kind, task.attempt, task.worker_id, detail)

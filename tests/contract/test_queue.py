@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import anyio
@@ -231,6 +231,23 @@ async def test_a_delayed_task_starts_when_it_is_due(
     assert await queue.take("w", 1) == []
 
 
+async def test_a_task_can_be_given_a_moment(queue: TaskQueue, place: Place[HandClock]) -> None:
+    zurich = timezone(timedelta(hours=1))
+    moment = (place.clock.now() + timedelta(seconds=60)).astimezone(zurich)
+    added = await queue.add_task("t", {}, run_at=moment)
+    assert (added.status, added.available_at) == (TaskStatus.SCHEDULED, moment)
+    assert await queue.get_task(added.task_id) == added
+    past = await queue.add_task("t", {}, run_at=place.clock.now() - timedelta(days=1))
+    assert (past.status, past.available_at) == (TaskStatus.PENDING, place.clock.now())
+    message_id, task = await take_one(queue)
+    assert task.task_id == past.task_id
+    await queue.complete_task(message_id)
+    place.clock.advance(59.9)
+    assert await queue.take("w", 1) == []
+    place.clock.advance(0.1)
+    assert (await take_one(queue))[1].task_id == added.task_id
+
+
 async def test_an_idempotency_key_returns_the_existing_task(place: Place[HandClock]) -> None:
     queue, other = await place.queue(), await place.queue()
     first = await queue.add_task("t", {"n": 1}, idempotency_key="k", owner="ann")
@@ -358,28 +375,6 @@ async def test_pause_and_resume(queue: TaskQueue) -> None:
     ]  # fmt: skip
 
 
-async def test_a_type_runs_no_more_than_its_limit_over_all_workers(
-    place: Place[HandClock],
-) -> None:
-    queue, other = await place.queue(), await place.queue()
-    await queue.limit_type("a", 2)
-    await queue.add_tasks([NewTask("a", {}, TaskPriority.HIGH) for _ in range(6)])
-    await queue.add_tasks([NewTask("b", {}) for _ in range(2)])
-    first = await queue.take("w", 4)
-    assert [d.task.task_type for d in first] == ["a", "a", "b", "b"]
-    assert await other.take("v", 9) == []
-    await queue.complete_task(first[0].lease.message_id)
-    second = await other.take("v", 9)
-    assert [d.task.task_type for d in second] == ["a"]
-    await other.hand_back(second[0].lease.message_id, second[0].task)
-    again = await other.take("v", 1)
-    assert again[0].task.task_id == second[0].task.task_id
-    place.clock.advance(31)  # what dead workers held runs no more
-    assert len(await other.take("v", 9)) == 2 + 2
-    await queue.limit_type("a", None)
-    assert len(await queue.take("w", 9)) == 3
-
-
 async def test_stats_count(queue: TaskQueue, place: Place[HandClock]) -> None:
     await queue.add_tasks([NewTask("t", {}, TaskPriority.LOW) for _ in range(3)])
     await queue.add_task("t", {}, delay=500)
@@ -437,6 +432,9 @@ async def test_a_bounded_queue_refuses_all_or_none(place: Place[HandClock]) -> N
         ({"payload": {"x": "y" * 2000}}, LimitExceededError),
         ({"delay": -1}, InvalidInputError),
         ({"delay": float("inf")}, InvalidInputError),
+        ({"run_at": datetime(2031, 1, 1)}, InvalidInputError),  # noqa: DTZ001 - that is the point
+        ({"run_at": datetime(2031, 1, 1, tzinfo=UTC), "delay": 1}, InvalidInputError),
+        ({"run_at": datetime(2300, 1, 1, tzinfo=UTC)}, InvalidInputError),
         ({"timeout": 0}, InvalidInputError),
         ({"max_retries": -1}, InvalidInputError),
         ({"idempotency_key": ""}, InvalidInputError),

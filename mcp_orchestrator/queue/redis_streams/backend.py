@@ -14,6 +14,7 @@ from mcp_orchestrator.queue.coalesce import Coalescer
 from mcp_orchestrator.queue.config import TaskQueueConfig
 from mcp_orchestrator.queue.encoding import encode_event, encode_progress, to_micros
 from mcp_orchestrator.queue.lease import Delivery, Lease
+from mcp_orchestrator.queue.limit import TypeLimit
 from mcp_orchestrator.queue.port import (
     NewEntry,
     QueueStats,
@@ -25,7 +26,7 @@ from mcp_orchestrator.queue.port import (
 )
 from mcp_orchestrator.queue.redis_streams.awaiting import EndedTasks
 from mcp_orchestrator.queue.redis_streams.connection import RedisConnection
-from mcp_orchestrator.queue.redis_streams.counting import stats_from_text
+from mcp_orchestrator.queue.redis_streams.counting import limit_text, stats_from_text
 from mcp_orchestrator.queue.redis_streams.records import (
     add_arguments,
     compact,
@@ -181,7 +182,7 @@ class RedisBackend:
 
     async def stats(self, now: datetime) -> QueueStats:
         """Count."""
-        text: str = await self._connection.script("stats", [])
+        text: str = await self._connection.script("stats", [to_micros(now)])
         return stats_from_text(text, now, self._config.lease_seconds)
 
     async def requeue(self, task_id: str, event: TaskEvent, now: datetime) -> bool:
@@ -198,11 +199,9 @@ class RedisBackend:
         """Stop or go on handing out one type or one priority."""
         await self._connection.script("pause", [f"{kind}:{name}", int(paused)])
 
-    async def limit_type(self, task_type: str, concurrency: int | None) -> None:
-        """Bound how many tasks of a type run at once, over all workers."""
-        await self._connection.script(
-            "limit", [task_type, "" if concurrency is None else concurrency]
-        )
+    async def limit_type(self, task_type: str, limit: TypeLimit) -> None:
+        """Bound how many tasks of a type run at once and start in a span, over all workers."""
+        await self._connection.script("limit", [task_type, limit_text(limit)])
 
     @asynccontextmanager
     async def renewer(self) -> AsyncGenerator[RedisRenewer]:

@@ -1,16 +1,32 @@
-"""The queue's numbers, from what ``stats.lua`` returns."""
+"""The queue's numbers, from what ``stats.lua`` returns; limits as the scripts read them."""
 
 import json
 from datetime import datetime, timedelta
 from typing import Any
 
 from mcp_orchestrator.queue.encoding import from_micros
+from mcp_orchestrator.queue.limit import LimitStats, Rate, TypeLimit
 from mcp_orchestrator.queue.port import PriorityStats, QueueStats
 from mcp_orchestrator.queue.redis_streams.records import pairs, worker_from_text
 from mcp_orchestrator.queue.task import TaskPriority, TaskStatus
 
 #: A worker silent for this many lease times is no longer counted as alive.
 _SILENT_LEASES = 2
+
+
+def limit_text(limit: TypeLimit) -> str:
+    """Return a limit as the scripts read it: concurrency, starts, span in microseconds."""
+    if limit.is_unbounded:
+        return ""
+    rate = limit.rate
+    numbers = (limit.concurrency, rate and rate.starts, rate and round(rate.seconds * 1e6))
+    return " ".join("-" if number is None else str(number) for number in numbers)
+
+
+def _limit(text: str) -> TypeLimit:
+    concurrency, starts, span = (None if word == "-" else int(word) for word in text.split())
+    rate = None if starts is None or span is None else Rate(starts, span / 1e6)
+    return TypeLimit(concurrency, rate)
 
 
 def stats_from_text(text: str, now: datetime, lease_seconds: float) -> QueueStats:
@@ -45,4 +61,8 @@ def stats_from_text(text: str, now: datetime, lease_seconds: float) -> QueueStat
         ),
         tuple(name for kind, name in paused if kind == "type"),
         tuple(TaskPriority(int(name)) for kind, name in paused if kind == "priority"),
+        tuple(
+            LimitStats(name, _limit(text), running, started)
+            for name, text, running, started in sorted(data["limits"])
+        ),
     )

@@ -15,6 +15,7 @@ from mcp_orchestrator.queue.coalesce import Coalescer
 from mcp_orchestrator.queue.config import TaskQueueConfig
 from mcp_orchestrator.queue.encoding import encode_progress
 from mcp_orchestrator.queue.lease import Delivery, Lease
+from mcp_orchestrator.queue.limit import TypeLimit
 from mcp_orchestrator.queue.port import (
     NewEntry,
     QueueStats,
@@ -244,10 +245,10 @@ class SqlBackend:
         )
         self._announce_work()
 
-    async def limit_type(self, task_type: str, concurrency: int | None) -> None:
-        """Bound how many tasks of a type run at once, over all workers."""
+    async def limit_type(self, task_type: str, limit: TypeLimit) -> None:
+        """Bound how many tasks of a type run at once and start in a span, over all workers."""
         await self._writer.submit(
-            lambda connection: changing.limit_type(connection, self._queue, task_type, concurrency)
+            lambda connection: changing.limit_type(connection, self._queue, task_type, limit)
         )
         self._announce_work()
 

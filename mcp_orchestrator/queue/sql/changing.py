@@ -7,8 +7,9 @@ from sqlalchemy import delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mcp_orchestrator.queue.encoding import encode_event, key_after_end
+from mcp_orchestrator.queue.limit import TypeLimit
 from mcp_orchestrator.queue.task import TaskEvent, TaskStatus
-from mcp_orchestrator.store.schema.tasks import task_limits, task_pauses, tasks
+from mcp_orchestrator.store.schema.tasks import task_limits, task_pauses, task_starts, tasks
 
 
 async def cancel(
@@ -85,16 +86,22 @@ async def purge_dead(connection: AsyncConnection, queue: str, task_type: str | N
 
 
 async def limit_type(
-    connection: AsyncConnection, queue: str, task_type: str, concurrency: int | None
+    connection: AsyncConnection, queue: str, task_type: str, limit: TypeLimit
 ) -> None:
-    """Bound how many tasks of a type run at once."""
-    await connection.execute(
-        delete(task_limits).where(
-            task_limits.c.queue == queue, task_limits.c.task_type == task_type
-        )
-    )
-    if concurrency is not None:
-        row = {"queue": queue, "task_type": task_type, "concurrency": concurrency}
+    """Bound how many tasks of a type run at once and start in a span."""
+    of_type = (task_limits.c.queue == queue, task_limits.c.task_type == task_type)
+    await connection.execute(delete(task_limits).where(*of_type))
+    if limit.rate is None:
+        started = (task_starts.c.queue == queue, task_starts.c.task_type == task_type)
+        await connection.execute(delete(task_starts).where(*started))
+    if not limit.is_unbounded:
+        row = {
+            "queue": queue,
+            "task_type": task_type,
+            "concurrency": limit.concurrency,
+            "starts": limit.rate and limit.rate.starts,
+            "span_seconds": limit.rate and limit.rate.seconds,
+        }
         await connection.execute(insert(task_limits), row)
 
 

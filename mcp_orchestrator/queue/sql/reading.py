@@ -7,6 +7,7 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mcp_orchestrator.queue.port import PriorityStats, QueueStats, TaskFilter
+from mcp_orchestrator.queue.sql.limiting import limit_stats
 from mcp_orchestrator.queue.sql.rows import task_from_row, worker_from_row
 from mcp_orchestrator.queue.task import BY_URGENCY, Task, TaskPriority, TaskStatus
 from mcp_orchestrator.store.schema.tasks import task_pauses, task_workers, tasks
@@ -88,4 +89,5 @@ async def stats(
         tuple(worker_from_row(row) for row in (await connection.execute(workers)).mappings()),
         tuple(row["name"] for row in pauses if row["kind"] == "type"),
         tuple(TaskPriority(int(row["name"])) for row in pauses if row["kind"] == "priority"),
+        tuple(await limit_stats(connection, queue, now)),
     )

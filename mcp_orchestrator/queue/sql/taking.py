@@ -93,8 +93,9 @@ async def take(
     types = _key(request.task_types)
     rows: list[RowMapping] = []
     chosen: list[int] = []
+    rated: Collection[str] = ()
     if limited:
-        chosen = await limiting.choose(connection, queue, request, _ready(types))
+        chosen, rated = await limiting.choose(connection, queue, request, _ready(types))
     elif request.fair_slots:
         share = {"b_queue": queue, "b_count": request.fair_slots}
         chosen = list(await connection.scalars(_oldest_of_lower(types), share))
@@ -103,6 +104,8 @@ async def take(
     if not limited and len(rows) < request.count:
         room = {"b_count": request.count - len(rows), "b_least": int(request.least_priority)}
         rows += await _lease(connection, queue, request, _most_urgent(types), room)
+    if rated:
+        await limiting.record_starts(connection, queue, rows, rated)
     rows.sort(key=lambda row: (-row["priority"], row["available_at"], row["sequence"]))
     return [Delivery(Lease(row["task_id"], row["epoch"]), task_from_row(row)) for row in rows]
 

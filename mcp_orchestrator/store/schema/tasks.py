@@ -100,8 +100,22 @@ task_limits = Table(
     metadata,
     Column("queue", String(64), primary_key=True),
     Column("task_type", String(200), primary_key=True),
-    Column("concurrency", Integer, nullable=False),
+    Column("concurrency", Integer),
+    Column("starts", Integer),
+    Column("span_seconds", Float),
 )
+
+task_starts = Table(
+    "task_starts",
+    metadata,
+    Column("task_id", String(64), primary_key=True),
+    Column("epoch", Integer, primary_key=True),
+    Column("queue", String(64), nullable=False),
+    Column("task_type", String(200), nullable=False),
+    Column("started_at", UtcDateTime, nullable=False),
+)
+
+Index("ix_task_starts_span", task_starts.c.queue, task_starts.c.task_type, task_starts.c.started_at)
 
 signal_rules = Table(
     "signal_rules",

@@ -16,7 +16,8 @@
 --   :control:<worker>          list   tasks that this worker is to stop
 --   :woken:<waiter>            list   tasks that have ended, for one waiting process
 --   :counts                    hash   finished tasks by status
---   :limits  :running          hashes the most that may run of a type; how many do
+--   :limits  :running          hashes what bounds a type (see limit_numbers); how many run
+--   :starts:<type>             zset   starts of a type with a rate, by their moment
 --   :paused  :workers  :sequence
 local q = KEYS[1]
 local PRIORITIES = {'100', '75', '50', '25'}
@@ -120,6 +121,12 @@ end
 local function stop_running(kind, count)
   redis.call('HINCRBY', q .. ':running', kind, -(count or 1))
   if redis.call('HEXISTS', q .. ':limits', kind) == 1 then ring(kind) end
+end
+
+-- A limit is three words, each '-' for none: how many run at once, how many start in a span, the span.
+local function limit_numbers(text)
+  local concurrency, starts, span = string.match(text, '(%S+) (%S+) (%S+)')
+  return tonumber(concurrency), tonumber(starts), tonumber(span)
 end
 
 local function free_key(id, unique)

@@ -1,4 +1,4 @@
--- Count. Returns one JSON text.
+-- Count. ARGV: now. Returns one JSON text.
 local by_priority = {}
 for _, priority in ipairs(PRIORITIES) do
   local stream = q .. ':stream:' .. priority
@@ -19,6 +19,14 @@ for _, priority in ipairs(PRIORITIES) do
   end
   by_priority[#by_priority + 1] = {priority, waiting, oldest and string.format('%.0f', oldest) or ''}
 end
+local limited, limits = redis.call('HGETALL', q .. ':limits'), {}
+for i = 1, #limited, 2 do
+  local kind, text = limited[i], limited[i + 1]
+  local _, starts, span = limit_numbers(text)
+  local running = tonumber(redis.call('HGET', q .. ':running', kind) or '0')
+  local started = starts and redis.call('ZCOUNT', q .. ':starts:' .. kind, string.format('(%.0f', ARGV[1] - span), '+inf')
+  limits[#limits + 1] = {kind, text, running, started or 0}
+end
 return cjson.encode({
   by_priority = by_priority,
   scheduled = redis.call('ZCARD', q .. ':delayed'),
@@ -26,4 +34,5 @@ return cjson.encode({
   finished = redis.call('HGETALL', q .. ':counts'),
   workers = redis.call('HVALS', q .. ':workers'),
   paused = redis.call('SMEMBERS', q .. ':paused'),
+  limits = limits,
 })

@@ -9,14 +9,25 @@ local any_type, wanted, paused = #ARGV < 8, {}, {}
 for i = 8, #ARGV do wanted[ARGV[i]] = true end
 for _, name in ipairs(redis.call('SMEMBERS', q .. ':paused')) do paused[name] = true end
 
-local room_of = {}
+-- For each limited type how many more may run, how many more may start, and in what span.
+local room_of, starts_of, span_of = {}, {}, {}
 local limits = redis.call('HGETALL', q .. ':limits')
 for i = 1, #limits, 2 do
-  room_of[limits[i]] = tonumber(limits[i + 1]) - tonumber(redis.call('HGET', q .. ':running', limits[i]) or '0')
+  local kind = limits[i]
+  local concurrency, starts, span = limit_numbers(limits[i + 1])
+  if concurrency then
+    room_of[kind] = concurrency - tonumber(redis.call('HGET', q .. ':running', kind) or '0')
+  end
+  if starts then
+    local key = q .. ':starts:' .. kind
+    redis.call('ZREMRANGEBYSCORE', key, '-inf', string.format('%.0f', now - span))
+    starts_of[kind], span_of[kind] = starts - redis.call('ZCARD', key), span
+  end
 end
 
 local function allowed(kind)
   return (any_type or wanted[kind]) and not paused['type:' .. kind] and (room_of[kind] or 1) > 0
+    and (starts_of[kind] or 1) > 0
 end
 
 local function make_room(kind, by)
@@ -53,6 +64,13 @@ local function choose(id, kind, priority, order)
   local place = #chosen + 1
   chosen[place], kinds[place], priorities[place], orders[place] = id, kind, priority, order
   make_room(kind, -1)
+  if starts_of[kind] then starts_of[kind] = starts_of[kind] - 1 end
+end
+
+local function remember_start(kind, id, epoch)
+  local key = q .. ':starts:' .. kind
+  redis.call('ZADD', key, now, id .. ':' .. epoch)
+  redis.call('EXPIRE', key, LIST_SECONDS + math.ceil(2 * span_of[kind] / 1e6))
 end
 
 local heads = {}
@@ -130,9 +148,10 @@ local function lease_chosen()
   local first = '1\n\n' .. now .. '\n' .. worker
   for place, id in ipairs(chosen) do
     local text, spec, kind = found[2 * place - 1], found[2 * place], kinds[place]
-    local given
+    local given, epoch
     if spec and not text then
       text = 'processing\n1\n\n' .. kind .. '\n' .. priorities[place] .. '\n' .. orders[place] .. '\n' .. first
+      epoch = 1
       given = '[1,1,null,null,[],' .. spec .. ']'
     elseif spec then
       local f = parse(id, text)
@@ -141,6 +160,7 @@ local function lease_chosen()
         f.order = orders[place]
         local more = is_marked(f, 'm') and redis.call('HMGET', more_key(id), 'error', 'history') or {}
         text = table.concat({f.status, f.epoch, f.marks, kind, f.priority, f.order, f.attempt, f.due, now, worker}, '\n')
+        epoch = f.epoch
         given = '[' .. f.epoch .. ',' .. f.attempt .. ',' .. (f.due ~= '' and f.due or 'null') .. ','
           .. (more[1] and cjson.encode(more[1]) or 'null') .. ',' .. (more[2] or '[]') .. ',' .. spec .. ']'
       end
@@ -152,6 +172,7 @@ local function lease_chosen()
       leases[#leases + 1] = lease_until
       leases[#leases + 1] = id
       started[kind] = (started[kind] or 0) + 1
+      if span_of[kind] then remember_start(kind, id, epoch) end
     end
   end
   if #out > 0 then
@@ -195,13 +216,15 @@ end
 local out = #chosen > 0 and lease_chosen() or {}
 if #out < #chosen then more = 1 end
 local due = ''
+local function consider(key, later)
+  local first = redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')[2]
+  if first and (due == '' or first + later < tonumber(due)) then due = string.format('%.0f', first + later) end
+end
 if #out == 0 then
-  local delayed = redis.call('ZRANGE', q .. ':delayed', 0, 0, 'WITHSCORES')[2]
-  local leased = redis.call('ZRANGE', q .. ':leases', 0, 0, 'WITHSCORES')[2]
-  if delayed and leased then
-    due = tonumber(delayed) < tonumber(leased) and delayed or leased
-  else
-    due = delayed or leased or ''
+  consider(q .. ':delayed', 0)
+  consider(q .. ':leases', 0)
+  for kind, span in pairs(span_of) do
+    if starts_of[kind] <= 0 and (any_type or wanted[kind]) then consider(q .. ':starts:' .. kind, span) end
   end
 end
 return {'[' .. table.concat(out, ',') .. ']', due, more}
