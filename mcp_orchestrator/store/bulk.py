@@ -40,6 +40,12 @@ class BulkWriter:
             names = tuple(name for name in self._names if name in rows[0])
             self._execute(connection, "insert", names, rows)
 
+    def insert_new(self, connection: Connection, rows: Sequence[Row]) -> None:
+        """Insert rows as ``insert`` does, except those whose key is there already."""
+        if rows:
+            names = tuple(name for name in self._names if name in rows[0])
+            self._execute(connection, "insert new", names, rows)
+
     def update(self, connection: Connection, rows: Sequence[Row]) -> None:
         """Change rows, which all have the same columns; the key is among them."""
         if rows:
@@ -79,8 +85,11 @@ class BulkWriter:
     def _statement(self, dialect: Dialect, verb: str, names: tuple[str, ...], rows: int) -> str:
         at = (dialect.name, verb, names, rows)
         if at not in self._statements:
-            make = self._insertion if verb == "insert" else self._change
-            self._statements[at] = make(dialect, names, rows)
+            make = self._change if verb == "update" else self._insertion
+            text = make(dialect, names, rows)
+            self._statements[at] = (
+                f"{text} ON CONFLICT DO NOTHING" if verb == "insert new" else text
+            )
         return self._statements[at]
 
     def _insertion(self, dialect: Dialect, names: tuple[str, ...], rows: int) -> str:

@@ -31,7 +31,7 @@ def canonical_json(value: object) -> str:
         InvalidInputError: the value is not JSON (a NaN, a date, an object of a class).
     """
     if type(value) is CanonicalText:
-        return value
+        return str(value)  # the drivers take an exact str as it is, and look for adapters else
     try:
         return _ENCODER.encode(value)
     except (TypeError, ValueError, RecursionError) as error:

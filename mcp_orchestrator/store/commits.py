@@ -4,6 +4,7 @@ A flush costs the same for one row as for sixty-four, so one writer takes whatev
 runs it in one transaction, and releases each caller only after that transaction is on disk.
 """
 
+import asyncio
 import sqlite3
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -11,14 +12,13 @@ from types import TracebackType
 from typing import Any, Self, TypeVar, cast
 
 import anyio
-from anyio import to_thread
 from anyio.abc import TaskGroup
-from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mcp_orchestrator.errors import BackendUnavailableError, OrchestratorError
 from mcp_orchestrator.store.engine import Database, open_blocking_engine
+from mcp_orchestrator.store.writer_thread import Batch, BatchItem, WriterThread, write_batches
 
 _DATABASE_ERRORS = (SQLAlchemyError, sqlite3.Error, OSError)
 
@@ -27,28 +27,23 @@ I = TypeVar("I")  # noqa: E741 - an item of a batch
 #: Work done inside the transaction. It may run twice (a failed group is replayed one by one),
 #: so it touches nothing but the connection it is given.
 Unit = Callable[[AsyncConnection], Awaitable[T]]
-#: Writes of the same kind, done for many callers in a few statements; the outcomes are in the
-#: order of the items, and an exception among them is raised to that item's caller alone. It may
-#: run twice, as a unit may, and runs in another thread on SQLite.
-Batch = Callable[[Connection, Sequence[I]], Sequence[T | Exception]]
 
 
-@dataclass(eq=False)
-class _Pending:
-    done: anyio.Event
-    unit: Unit[Any] | None = None
-    batch: Batch[Any, Any] | None = None
-    item: object = None
-    result: object = None
-    error: Exception | None = None
-    abandoned: bool = False
+@dataclass(eq=False, slots=True)
+class _UnitItem:
+    unit: Unit[Any]
+    done: "asyncio.Future[object]"
+    outcome: object = None
+
+
+_Item = _UnitItem | BatchItem
 
 
 class GroupCommitter:
     """The one writer of a process; use it as an async context manager.
 
-    Attributes:
-        blocking_engine: on SQLite, the engine of the thread that writes batches.
+    Units go through the asynchronous engine. Batches go with them on PostgreSQL, and through a
+    thread of their own on SQLite; the two take turns there, since SQLite has one writer.
 
     Args:
         database: where to write.
@@ -58,15 +53,20 @@ class GroupCommitter:
     def __init__(self, database: Database, *, largest_group: int = 256) -> None:
         self._database = database
         self._largest_group = largest_group
-        self._waiting: list[_Pending] = []
+        self._units: list[_Item] = []
+        self._batches: list[BatchItem] = []
+        self._in_thread = 0
         self._wake = anyio.Event()
+        self._writes_units = False
         self._closing = False
         self._tasks: TaskGroup | None = None
-        self.blocking_engine = open_blocking_engine(database) if database.is_sqlite else None
-        self._connection: Connection | None = None
+        self._thread: WriterThread | None = None
 
     async def __aenter__(self) -> Self:
         """Start the writer."""
+        if self._database.is_sqlite:
+            engine = open_blocking_engine(self._database)
+            self._thread = WriterThread(engine, self._written, self._largest_group)
         self._tasks = anyio.create_task_group()
         await self._tasks.__aenter__()
         self._tasks.start_soon(self._write_groups)
@@ -83,10 +83,9 @@ class GroupCommitter:
         self._wake.set()
         if self._tasks is not None:
             await self._tasks.__aexit__(None, None, None)
-        if self._connection is not None:
-            await to_thread.run_sync(self._connection.close)
-        if self.blocking_engine is not None:
-            self.blocking_engine.dispose()
+        if self._thread is not None:
+            with anyio.CancelScope(shield=True):
+                await self._thread.stop()
 
     async def submit(self, unit: Unit[T]) -> T:
         """Run a unit of writes and return its result once it is durable.
@@ -96,7 +95,10 @@ class GroupCommitter:
             BackendUnavailableError: the database failed; the write may or may not be on disk
                 only if the connection broke during COMMIT, and is otherwise not.
         """
-        return cast("T", await self._submit(_Pending(anyio.Event(), unit=unit)))
+        item = _UnitItem(unit, self._accept())
+        self._units.append(item)
+        self._wake.set()
+        return cast("T", await item.done)
 
     async def submit_to(self, batch: Batch[I, T], item: I) -> T:
         """Write one item together with those that others hand to the same batch function.
@@ -109,83 +111,87 @@ class GroupCommitter:
             OrchestratorError: what the batch function put in this item's place.
             BackendUnavailableError: as for ``submit``.
         """
-        return cast("T", await self._submit(_Pending(anyio.Event(), batch=batch, item=item)))
+        waiting = BatchItem(batch, item, self._accept())
+        if self._thread is None or self._units or self._writes_units:
+            self._batches.append(waiting)
+            self._wake.set()
+        else:
+            self._in_thread += 1
+            self._thread.put(waiting)
+        return cast("T", await waiting.done)
 
-    async def _submit(self, pending: _Pending) -> object:
+    def _accept(self) -> "asyncio.Future[object]":
         if self._closing:
             raise BackendUnavailableError(
                 "The store is closing.", remedy="Ask again when the server is back."
             )
-        self._waiting.append(pending)
-        self._wake.set()
-        try:
-            await pending.done.wait()
-        except BaseException:
-            pending.abandoned = True
-            raise
-        if pending.error is not None:
-            raise pending.error
-        return pending.result
+        return asyncio.get_running_loop().create_future()
 
     async def _write_groups(self) -> None:
         with anyio.CancelScope(shield=True):  # a cancelled server still writes what it accepted
-            while self._waiting or not self._closing:
-                if not self._waiting:
+            while True:
+                if self._in_thread == 0 and (self._units or self._batches):
+                    await self._take_turn()
+                elif self._closing and not (self._in_thread or self._units or self._batches):
+                    return
+                else:
                     self._wake = anyio.Event()
                     await self._wake.wait()
-                    continue
-                group = self._waiting[: self._largest_group]
-                del self._waiting[: self._largest_group]
-                wanted = [pending for pending in group if not pending.abandoned]
-                await self._write_group([pending for pending in wanted if pending.unit])
-                await self._write_group([pending for pending in wanted if pending.batch])
-                for pending in group:
-                    pending.done.set()
 
-    async def _write_group(self, group: list[_Pending]) -> None:
+    async def _take_turn(self) -> None:
+        """Write the units that wait, then let the batches that waited for them go."""
+        self._writes_units = True
+        units = self._units[: self._largest_group]
+        del self._units[: self._largest_group]
+        await self._write_group([unit for unit in units if not unit.done.cancelled()])
+        _release(units)
+        self._writes_units = False
+        batches = self._batches[: self._largest_group]
+        del self._batches[: self._largest_group]
+        if self._thread is None:
+            await self._write_group([item for item in batches if not item.done.cancelled()])
+            _release(batches)
+            return
+        for item in batches:
+            self._in_thread += 1
+            self._thread.put(item)
+
+    def _written(self, group: Sequence[BatchItem]) -> None:
+        """Release the callers of a group that the thread has written."""
+        self._in_thread -= len(group)
+        _release(group)
+        if self._in_thread == 0:
+            self._wake.set()
+
+    async def _write_group(self, group: Sequence[_Item]) -> None:
         if not group:
             return
         try:
-            await self._write_together(group)
+            async with self._database.write() as connection:
+                batches: list[BatchItem] = []
+                for item in group:
+                    if isinstance(item, BatchItem):
+                        batches.append(item)
+                    else:
+                        item.outcome = await item.unit(connection)
+                if batches:
+                    await connection.run_sync(write_batches, batches)
         except Exception as error:  # any fault of one unit must not reach its neighbours
             if len(group) == 1:
-                group[0].error = _as_store_error(error)
+                group[0].outcome = error
                 return
-            for pending in group:
-                await self._write_group([pending])
-
-    async def _write_together(self, group: list[_Pending]) -> None:
-        batches: dict[Batch[Any, Any], list[_Pending]] = {}
-        for pending in group:
-            if pending.batch is not None:
-                batches.setdefault(pending.batch, []).append(pending)
-        if batches and self.blocking_engine is not None:
-            await to_thread.run_sync(self._write_blocking, self.blocking_engine, batches)
-            return
-        async with self._database.write() as connection:
-            for pending in group:
-                if pending.unit is not None:
-                    pending.result = await pending.unit(connection)
-            if batches:
-                await connection.run_sync(_write_batches, batches)
-
-    def _write_blocking(
-        self, engine: Engine, batches: dict[Batch[Any, Any], list[_Pending]]
-    ) -> None:
-        """Write in the thread, on a connection that is kept: opening one costs as much."""
-        connection = self._connection
-        if connection is None or connection.closed:
-            connection = self._connection = engine.connect()
-        with connection.begin():
-            _write_batches(connection, batches)
+            for item in group:
+                await self._write_group([item])
 
 
-def _write_batches(connection: Connection, batches: dict[Batch[Any, Any], list[_Pending]]) -> None:
-    for batch, members in batches.items():
-        outcomes = batch(connection, [pending.item for pending in members])
-        for pending, outcome in zip(members, outcomes, strict=True):
-            pending.error = outcome if isinstance(outcome, Exception) else None
-            pending.result = outcome
+def _release(group: Sequence[_Item]) -> None:
+    for item in group:
+        if item.done.cancelled():
+            continue
+        if isinstance(item.outcome, Exception):
+            item.done.set_exception(_as_store_error(item.outcome))
+        else:
+            item.done.set_result(item.outcome)
 
 
 def _as_store_error(error: Exception) -> Exception:

@@ -6,7 +6,6 @@ from datetime import datetime
 from typing import Any, cast
 
 from sqlalchemy import Connection, RowMapping, Select, delete, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mcp_orchestrator.errors import ConflictError, NotFoundError, StaleLeaseError
@@ -22,7 +21,10 @@ from mcp_orchestrator.store.schema.sagas import (
 )
 
 Columns = Mapping[str, object]
+#: Epoch, number and hash of the last audit event of each saga.
+Heads = dict[str, tuple[int, int, str]]
 
+_DEFINITIONS = BulkWriter(saga_definitions)
 _CHECKPOINTS = BulkWriter(saga_checkpoints)
 _EVENTS = BulkWriter(saga_audit_logs)
 _MEMOS = BulkWriter(saga_memos)
@@ -85,62 +87,49 @@ def write_checkpoints(
     A write is refused when its lease was taken over, or when the saga's audit trail went on
     without it. One that is already there (its commit's answer was lost) is not done again.
     """
-    created = [write for write in writes if write.definition is not None]
-    outcomes = _check_created(connection, created)
-    heads = _heads(connection, [w for w in writes if w.definition is None])
+    heads = _heads(connection, writes)
+    outcomes: dict[int, Exception] = {}
     for write in writes:
-        if write.definition is not None:
-            continue
-        head = heads.get(write.saga_id)
-        if write.events and head == write.head:
-            outcomes[id(write)] = _ALREADY_THERE
-        elif head is None or head[:2] != (write.epoch, write.sequence):
-            outcomes[id(write)] = _late(write)
-        else:
-            heads[write.saga_id] = write.head
+        refusal = (_refuse if write.definition is None else _refuse_new)(connection, write, heads)
+        if refusal is not None:
+            outcomes[id(write)] = refusal
     _write(connection, [write for write in writes if id(write) not in outcomes])
     answers = [outcomes.get(id(write)) for write in writes]
     return [None if answer is _ALREADY_THERE else answer for answer in answers]
 
 
-def _late(write: CheckpointWrite) -> StaleLeaseError:
-    return StaleLeaseError(
-        f"Saga {write.saga_id!r} has been taken over; a write of epoch {write.epoch} was refused.",
-        remedy="Its new runner goes on with it; there is nothing to do here.",
-    )
+def _refuse(
+    connection: Connection,  # noqa: ARG001 - the same arguments as for a new saga
+    write: CheckpointWrite,
+    heads: Heads,
+) -> ConflictError | None:
+    head = heads.get(write.saga_id)
+    if write.events and head == write.head:
+        return _ALREADY_THERE
+    if head is None or head[:2] != (write.epoch, write.sequence):
+        return StaleLeaseError(
+            f"Saga {write.saga_id!r} has been taken over; a write of epoch {write.epoch} was "
+            "refused.",
+            remedy="Its new runner goes on with it; there is nothing to do here.",
+        )
+    heads[write.saga_id] = write.head
+    return None
 
 
-def _check_created(
-    connection: Connection, writes: Sequence[CheckpointWrite]
-) -> dict[int, Exception]:
-    """Say which new sagas must not be inserted; store the definitions of all."""
-    outcomes: dict[int, Exception] = {}
-    if not writes:
-        return outcomes
-    table = saga_checkpoints.c
-    query = select(table.saga_id).where(table.saga_id.in_([write.saga_id for write in writes]))
-    there = set(connection.execute(query).scalars())
-    for write in writes:
-        key = write.checkpoint["idempotency_key"]
-        if write.saga_id in there:
-            outcomes[id(write)] = _ALREADY_THERE
-        elif key is not None:
-            rival = find_by_key(connection, str(key), write.checkpoint["user_id"])
-            if rival is not None:
-                outcomes[id(write)] = DuplicateKeyError(f"Saga {rival!r} has the same key.")
-    definitions = {row["definition_hash"]: row for write in writes if (row := write.definition)}
-    make = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
-    for row in definitions.values():
-        connection.execute(make(saga_definitions).values(row).on_conflict_do_nothing())
-    return outcomes
+def _refuse_new(
+    connection: Connection, write: CheckpointWrite, heads: Heads
+) -> ConflictError | None:
+    if write.saga_id in heads:
+        return _ALREADY_THERE
+    key = write.checkpoint["idempotency_key"]
+    if key is None:
+        return None
+    rival = find_by_key(connection, str(key), write.checkpoint["user_id"])
+    return DuplicateKeyError(f"Saga {rival!r} has the same key.") if rival is not None else None
 
 
-def _heads(
-    connection: Connection, writes: Sequence[CheckpointWrite]
-) -> dict[str, tuple[int, int, str]]:
+def _heads(connection: Connection, writes: Sequence[CheckpointWrite]) -> Heads:
     """Lock the rows (in one order, against deadlocks) and return epoch and audit head of each."""
-    if not writes:
-        return {}
     ids = [write.saga_id for write in writes]
     if connection.dialect.name == "sqlite":
         rows = execute_plainly(connection, _HEADS_ON_SQLITE, (canonical_json(ids),)).fetchall()
@@ -157,6 +146,8 @@ def _write(connection: Connection, writes: Sequence[CheckpointWrite]) -> None:
         if write.definition is None
     ]
     consumed = [number for write in writes for number in write.consumed]
+    definitions = {row["definition_hash"]: row for write in writes if (row := write.definition)}
+    _DEFINITIONS.insert_new(connection, list(definitions.values()))
     _CHECKPOINTS.insert(connection, created)
     _CHECKPOINTS.update(connection, _last_of_each(changed))
     _EVENTS.insert(connection, [row for write in writes for row in write.events])

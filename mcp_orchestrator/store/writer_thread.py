@@ -1,0 +1,122 @@
+"""The thread that writes batches to SQLite.
+
+A group of writes costs one change of threads each way, where an asynchronous connection needs
+several for every statement.
+"""
+
+import asyncio
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+from typing import Any, TypeAlias, TypeVar
+
+from anyio import to_thread
+from sqlalchemy import Connection, Engine
+
+T = TypeVar("T")
+I = TypeVar("I")  # noqa: E741 - an item of a batch
+#: Writes of the same kind, done for many callers in a few statements; the outcomes are in the
+#: order of the items, and an exception among them is raised to that item's caller alone. It may
+#: run twice (a failed group is replayed one by one), so it touches nothing but the connection it
+#: is given; on SQLite it runs in another thread.
+Batch: TypeAlias = Callable[[Connection, Sequence[I]], Sequence[T | Exception]]
+
+
+@dataclass(eq=False, slots=True)
+class BatchItem:
+    """One caller's part of a batch.
+
+    Attributes:
+        batch: the function that writes it.
+        item: what it writes.
+        done: what the caller awaits.
+        outcome: what the function answered, or why it could not.
+    """
+
+    batch: Batch[Any, Any]
+    item: object
+    done: "asyncio.Future[object]"
+    outcome: object = None
+
+
+class WriterThread:
+    """Writes what it is given, as many items in one transaction as are waiting.
+
+    Args:
+        engine: the blocking engine of an SQLite file.
+        written: told of each group once it is on disk or has failed; called in the event loop.
+        largest_group: how many items share one transaction at the most.
+    """
+
+    def __init__(
+        self, engine: Engine, written: Callable[[Sequence[BatchItem]], None], largest_group: int
+    ) -> None:
+        self._engine = engine
+        self._written = written
+        self._largest_group = largest_group
+        self._inbox: SimpleQueue[BatchItem | None] = SimpleQueue()
+        self._loop = asyncio.get_running_loop()
+        self._connection: Connection | None = None
+        self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
+        self._thread.start()
+
+    def put(self, item: BatchItem) -> None:
+        """Write an item soon."""
+        self._inbox.put(item)
+
+    async def stop(self) -> None:
+        """Write what is waiting, then end the thread."""
+        self._inbox.put(None)
+        await to_thread.run_sync(self._thread.join)
+        self._engine.dispose()
+
+    def _run(self) -> None:
+        while (first := self._inbox.get()) is not None:
+            group = [first]
+            last = self._take_more(group)
+            self._write([item for item in group if not item.done.cancelled()])
+            self._loop.call_soon_threadsafe(self._written, group)
+            if last:
+                break
+        if self._connection is not None:
+            self._connection.close()
+
+    def _take_more(self, group: list[BatchItem]) -> bool:
+        """Add what is waiting to a group; tell whether nothing comes after it."""
+        while len(group) < self._largest_group:
+            try:
+                item = self._inbox.get_nowait()
+            except Empty:
+                return False
+            if item is None:
+                return True
+            group.append(item)
+        return False
+
+    def _write(self, group: Sequence[BatchItem]) -> None:
+        try:
+            connection = self._connection
+            if (
+                connection is None or connection.closed
+            ):  # kept: opening one costs as much as a write
+                connection = self._connection = self._engine.connect()
+            with connection.begin():
+                write_batches(connection, group)
+        except Exception as error:  # any fault of one item must not reach its neighbours
+            if len(group) == 1:
+                group[0].outcome = error
+                return
+            for item in group:
+                self._write([item])
+
+
+def write_batches(connection: Connection, group: Sequence[BatchItem]) -> None:
+    """Write items, those of the same batch together, and keep their outcomes."""
+    batches: dict[Batch[Any, Any], list[BatchItem]] = {}
+    for item in group:
+        batches.setdefault(item.batch, []).append(item)
+    for batch, members in batches.items():
+        outcomes = batch(connection, [member.item for member in members])
+        for member, outcome in zip(members, outcomes, strict=True):
+            member.outcome = outcome
