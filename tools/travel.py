@@ -24,19 +24,19 @@ class Reservation(BaseModel):
     price: int
 
 
-@pack.action(compensation="travel.cancel_reservation")
+@pack.action(compensation="travel.cancel_reservation", probe="travel.find_reservation")
 async def reserve_flight(origin: str, destination: str, step: StepHandle) -> Reservation:
     """Reserve a seat on a flight; 180 euros."""
     return _reserve(step, "flight", {"origin": origin, "destination": destination}, 180)
 
 
-@pack.action(compensation="travel.cancel_reservation")
+@pack.action(compensation="travel.cancel_reservation", probe="travel.find_reservation")
 async def reserve_hotel(city: str, nights: int, step: StepHandle) -> Reservation:
     """Reserve a hotel room; 95 euros a night."""
     return _reserve(step, "hotel", {"city": city, "nights": nights}, 95 * nights)
 
 
-@pack.action(compensation="travel.refund_card")
+@pack.action(compensation="travel.refund_card", probe="travel.find_reservation")
 async def charge_card(
     flight_price: int, hotel_price: int, limit: int, step: StepHandle
 ) -> Reservation:
@@ -60,6 +60,14 @@ async def cancel_reservation(result: Reservation | None) -> str:
 async def refund_card(result: Reservation | None) -> str:
     """Give the money back; doing it twice is harmless."""
     return _cancel(result)
+
+
+@pack.probe()
+async def find_reservation(step: StepHandle) -> dict[str, object]:
+    """Tell whether a step's reservation is there."""
+    path = _path(step.idempotency_key)
+    there = path.exists()
+    return {"happened": there, "result": json.loads(path.read_text()) if there else None}
 
 
 @pack.handler()

@@ -15,6 +15,7 @@ from mcp_orchestrator.cli.running import DataDir, run_until_done, settings_from
 from mcp_orchestrator.errors import InvalidInputError
 from mcp_orchestrator.runtime.saga_store import SagaStore, open_sagas
 from mcp_orchestrator.saga import (
+    Finding,
     JsonObject,
     Order,
     Preview,
@@ -99,7 +100,7 @@ def retry(
         plan = await sagas.by_hand.preview_retry(saga_id, skipped)
         _print_plan(plan)
         if not dry_run:
-            order = Order(reason)
+            order = _order(reason)
             view = await sagas.by_hand.retry(saga_id, order, skip=skipped, new_input=given)
             _print_state(view)
 
@@ -122,11 +123,53 @@ def fork(
     async def work(sagas: SagaEngine) -> None:
         _print_plan(await sagas.by_hand.preview_fork(saga_id, from_step))
         if not dry_run:
-            order = Order(reason)
+            order = _order(reason)
             view = await sagas.by_hand.fork(saga_id, order, from_step=from_step, new_input=given)
             _print_state(view)
 
     with_sagas(lambda store: work(store.sagas), data_dir=data_dir)
+
+
+@app.command()
+def rewind(
+    saga_id: str,
+    to_step: str,
+    *,
+    reason: Reason,
+    new_input: NewInput = None,
+    dry_run: DryRun = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Undo a step and all after it, and run them anew in the same saga."""
+    given = _input(new_input)
+
+    async def work(sagas: SagaEngine) -> None:
+        _print_plan(await sagas.by_hand.preview_rewind(saga_id, to_step))
+        if not dry_run:
+            order = _order(reason)
+            view = await sagas.by_hand.rewind(saga_id, order, to_step=to_step, new_input=given)
+            _print_state(view)
+
+    with_sagas(lambda store: work(store.sagas), data_dir=data_dir)
+
+
+@app.command()
+def reconcile(saga_id: str, reason: Reason, data_dir: DataDir = None) -> None:
+    """Ask probes what really happened; exits with 1 where the store believes otherwise."""
+    findings: list[Finding] = []
+
+    async def work(sagas: SagaEngine) -> None:
+        findings.extend(await sagas.by_hand.reconcile(saga_id, _order(reason)))
+
+    with_sagas(lambda store: work(store.sagas), data_dir=data_dir)
+    for finding in findings:
+        seen = {True: "it happened", False: "it did not happen", None: "the probe failed"}
+        verdict = "agrees" if finding.agrees else "DIFFERS"
+        told = f" ({finding.error})" if finding.error else ""
+        typer.echo(f"{finding.step}: {finding.believed}; {seen[finding.happened]}{told}: {verdict}")
+    if not findings:
+        typer.echo("No step of it has a probe.")
+    raise typer.Exit(0 if all(finding.agrees for finding in findings) else 1)
 
 
 @app.command()
@@ -138,7 +181,7 @@ def approve(
     data_dir: DataDir = None,
 ) -> None:
     """Give the decision that a `saga.approval` step waits for."""
-    order = Order(reason, getpass.getuser())
+    order = _order(reason)
 
     async def work(sagas: SagaEngine) -> None:
         await sagas.approve(saga_id, approval, order, approved=not refuse)
@@ -157,7 +200,7 @@ def compensate(
         plan = await sagas.by_hand.preview_compensate(saga_id)
         _print_plan(plan)
         if not dry_run:
-            _print_state(await sagas.by_hand.compensate(saga_id, Order(reason)))
+            _print_state(await sagas.by_hand.compensate(saga_id, _order(reason)))
 
     with_sagas(lambda store: work(store.sagas), data_dir=data_dir)
 
@@ -170,13 +213,16 @@ def resolve(
         list[str] | None,
         typer.Option("--happened", help="STEP or STEP=JSON in flight that did have its effect."),
     ] = None,
+    dry_run: DryRun = False,
     data_dir: DataDir = None,
 ) -> None:
     """Say that what needed a person is settled; a held saga goes on."""
     done = dict(_skipped(text) for text in happened or [])
 
     async def work(sagas: SagaEngine) -> None:
-        _print_state(await sagas.by_hand.resolve(saga_id, Order(reason), happened=done))
+        _print_plan(await sagas.by_hand.preview_resolve(saga_id, done))
+        if not dry_run:
+            _print_state(await sagas.by_hand.resolve(saga_id, _order(reason), happened=done))
 
     with_sagas(lambda store: work(store.sagas), data_dir=data_dir)
 
@@ -225,6 +271,10 @@ def with_sagas(work: Callable[[SagaStore], Awaitable[None]], **flags: object) ->
             await work(store)
 
     run_until_done(run)
+
+
+def _order(reason: str) -> Order:
+    return Order(reason, getpass.getuser())
 
 
 def _skipped(text: str) -> tuple[str, JsonValue]:

@@ -34,6 +34,12 @@ def default_folder() -> Path | None:
     return None
 
 
+def pack_folders(more: Sequence[Path]) -> list[Path]:
+    """Return where packs are looked for: those that come with the program, and more."""
+    default = default_folder()
+    return ([default] if default else []) + list(more)
+
+
 def load_packs(folders: Sequence[Path], registry: Registry, data_dir: Path) -> list[LoadedPack]:
     """Import every pack of some folders and register what it holds.
 

@@ -29,6 +29,7 @@ class Pack:
         self.description = description
         self.actions: dict[str, TypedFunction[StepHandle]] = {}
         self.compensations: dict[str, str] = {}
+        self.probes: dict[str, str] = {}
         self.handlers: dict[str, TypedFunction[TaskContext]] = {}
         self.tools: dict[str, Callable[..., Awaitable[object]]] = {}
         self._folder: Path | None = None
@@ -46,13 +47,18 @@ class Pack:
         self._folder = folder
 
     def action(
-        self, *, name: str | None = None, compensation: str | None = None
+        self,
+        *,
+        name: str | None = None,
+        compensation: str | None = None,
+        probe: str | None = None,
     ) -> Callable[[F], F]:
         """Register a saga action; the model sees its docstring and its annotations.
 
         Args:
             name: the name after the pack's; the function's own by default.
             compensation: full name of the action that undoes it, used when a step names none.
+            probe: full name of the action that finds out whether it happened, likewise.
         """
 
         def register(function: F) -> F:
@@ -60,6 +66,8 @@ class Pack:
             self.actions[full] = TypedFunction(full, function, StepHandle)
             if compensation is not None:
                 self.compensations[full] = compensation
+            if probe is not None:
+                self.probes[full] = probe
             return function
 
         return register
@@ -78,6 +86,14 @@ class Pack:
             return function
 
         return register
+
+    def probe(self, *, name: str | None = None) -> Callable[[F], F]:
+        """Register an action that finds out whether another had its effect.
+
+        It may name any of the action's own arguments and a ``StepHandle``, and returns
+        ``{"happened": bool, "result": …}``. It must change nothing.
+        """
+        return self.compensation(name=name)
 
     def handler(self, *, name: str | None = None) -> Callable[[F], F]:
         """Register a handler for queued tasks of the type ``pack.name``."""

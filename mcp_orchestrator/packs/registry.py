@@ -18,6 +18,7 @@ class Registry:
     def __init__(self) -> None:
         self._actions: dict[str, Action] = {}
         self._compensations: dict[str, str] = {}
+        self._probes: dict[str, str] = {}
         self._handlers: dict[str, TaskHandler] = {}
 
     def add_pack(self, pack: Pack) -> None:
@@ -36,6 +37,7 @@ class Registry:
             )
         self._actions.update(pack.actions)
         self._compensations.update(pack.compensations)
+        self._probes.update(pack.probes)
         self._handlers.update(pack.handlers)
 
     def add_action(self, name: str, action: Action) -> None:
@@ -64,6 +66,10 @@ class Registry:
     def compensation_of(self, name: str) -> str | None:
         """Return the action that undoes another by default, if it declares one."""
         return self._compensations.get(name)
+
+    def probe_of(self, name: str) -> str | None:
+        """Return the action that finds out whether another happened, if it declares one."""
+        return self._probes.get(name)
 
     @property
     def handlers(self) -> Mapping[str, TaskHandler]:

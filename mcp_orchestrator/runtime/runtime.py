@@ -9,7 +9,6 @@ from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 
 import anyio
 from prometheus_client import CollectorRegistry
@@ -19,7 +18,7 @@ from mcp_orchestrator.clock import Clock, SystemClock
 from mcp_orchestrator.codeloop import CodeLoop, Deliveries, Roles
 from mcp_orchestrator.errors import OrchestratorError, SandboxUnavailableError
 from mcp_orchestrator.packs import LoadedPack, Registry, load_packs
-from mcp_orchestrator.packs.loader import default_folder
+from mcp_orchestrator.packs.loader import pack_folders
 from mcp_orchestrator.queue import (
     QueueMetrics,
     Scheduler,
@@ -197,7 +196,7 @@ async def _build(settings: Settings, clock: Clock, stack: AsyncExitStack) -> Run
     CodeLoop(roles, sandbox, deliveries, concurrency=settings.loop_concurrency).register(registry)
     registry.add_handler("sandbox.execute", sandbox_handler(sandbox))
     registry.add_action(QUEUE_STEP, queue_action(queue))
-    packs = load_packs(_pack_folders(settings), registry, settings.data_dir)
+    packs = load_packs(pack_folders(settings.packs), registry, settings.data_dir)
     sagas = SagaEngine(
         database,
         committer,
@@ -266,11 +265,6 @@ async def _open_sandbox(
     except SandboxUnavailableError as error:
         _log.warning("No sandbox: %s", error)
         return Sandbox(NoBackend(error), clock=clock, risk_policy=RiskPolicy(), warm=0)
-
-
-def _pack_folders(settings: Settings) -> list[Path]:
-    default = default_folder()
-    return ([default] if default else []) + settings.packs
 
 
 def _runner_id() -> str:

@@ -5,8 +5,9 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from mcp_orchestrator.clock import Clock
+from mcp_orchestrator.packs import Registry, load_packs
+from mcp_orchestrator.packs.loader import pack_folders
 from mcp_orchestrator.saga import SagaEngine
-from mcp_orchestrator.saga.catalog import NoActions
 from mcp_orchestrator.settings import Settings
 from mcp_orchestrator.store.commits import GroupCommitter
 from mcp_orchestrator.store.engine import Database, open_engine
@@ -35,5 +36,7 @@ async def open_sagas(settings: Settings, clock: Clock | None = None) -> AsyncGen
         stack.push_async_callback(database.close)
         await migrate(database)
         committer = await stack.enter_async_context(GroupCommitter(database))
-        engine = SagaEngine(database, committer, NoActions(), runner_id="by-hand", clock=clock)
+        registry = Registry()  # probes are asked from here too
+        load_packs(pack_folders(settings.packs), registry, settings.data_dir)
+        engine = SagaEngine(database, committer, registry, runner_id="by-hand", clock=clock)
         yield SagaStore(database, engine)

@@ -6,9 +6,10 @@ from mcp_orchestrator.saga.definition import SagaDefinition, SagaStep
 from mcp_orchestrator.saga.engine import SagaEngine
 from mcp_orchestrator.saga.events import EventType
 from mcp_orchestrator.saga.explanation import Explanation, explain, mermaid
-from mcp_orchestrator.saga.intervention import Interventions, Order, Preview
+from mcp_orchestrator.saga.intervention import Interventions
 from mcp_orchestrator.saga.metrics import SagaMetrics
 from mcp_orchestrator.saga.orchestrator import SagaConfig, SagaOrchestrator, SagaResult
+from mcp_orchestrator.saga.orders import Order, Preview
 from mcp_orchestrator.saga.parsing import DefinitionDocument, RetryDocument, parse_definition
 from mcp_orchestrator.saga.reconciliation import Finding
 from mcp_orchestrator.saga.retry import NO_RETRY, RetryPolicy

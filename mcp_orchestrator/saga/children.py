@@ -9,7 +9,7 @@ from mcp_orchestrator.clock import Clock
 from mcp_orchestrator.errors import BusinessRefusalError, InvalidInputError
 from mcp_orchestrator.saga.built_in import CHILD, UNDO_CHILD
 from mcp_orchestrator.saga.definition import SagaDefinition
-from mcp_orchestrator.saga.intervention import Order
+from mcp_orchestrator.saga.orders import Order
 from mcp_orchestrator.saga.parsing import parse_definition
 from mcp_orchestrator.saga.states import SagaState
 from mcp_orchestrator.saga.step import Action, StepHandle

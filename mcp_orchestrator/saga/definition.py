@@ -156,6 +156,15 @@ class SagaDefinition:
         known = ", ".join(step.name for step in self.steps)
         raise InvalidInputError(f"No step {step_name!r}.", remedy=f"The steps are: {known}.")
 
+    def stage_of(self, step_name: str) -> tuple[int, ...]:
+        """Return the indexes of the steps that run together with a step, its own among them.
+
+        Raises:
+            InvalidInputError: there is no such step.
+        """
+        index = self.index_of(step_name)
+        return next(stage for stage in self.stages if index in stage)
+
 
 def bound_name(definition: SagaDefinition, step: SagaStep, role: str) -> str:
     """Return the name under which a definition's own function is known to its sagas."""

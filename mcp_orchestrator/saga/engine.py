@@ -18,9 +18,10 @@ from mcp_orchestrator.saga.catalog import KnownActions
 from mcp_orchestrator.saga.children import Children
 from mcp_orchestrator.saga.definition import SagaDefinition
 from mcp_orchestrator.saga.dispatcher import Dispatcher
-from mcp_orchestrator.saga.intervention import Interventions, Order
+from mcp_orchestrator.saga.intervention import Interventions
 from mcp_orchestrator.saga.journal import Journal, Origin
 from mcp_orchestrator.saga.metrics import SagaMetrics
+from mcp_orchestrator.saga.orders import Order
 from mcp_orchestrator.saga.planning import consequences
 from mcp_orchestrator.saga.progress import begin
 from mcp_orchestrator.saga.reading import SagaReader

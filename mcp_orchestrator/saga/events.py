@@ -33,6 +33,9 @@ class EventType(StrEnum):
     MANUAL_RETRY = "manual_retry"
     MANUAL_COMPENSATE = "manual_compensate"
     MANUAL_RESOLVE = "manual_resolve"
+    MANUAL_REWIND = "manual_rewind"
+    REWOUND = "rewound"
+    RECONCILED = "reconciled"
     FORKED = "forked"
     STEP_SKIPPED = "step_skipped"
 

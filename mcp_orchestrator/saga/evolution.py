@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 from mcp_orchestrator.errors import ConflictError
+from mcp_orchestrator.saga import by_hand
 from mcp_orchestrator.saga.events import EventType, SagaEvent
 from mcp_orchestrator.saga.progress import SagaProgress, StepProgress
 from mcp_orchestrator.saga.states import SagaState, StepState, move_saga, move_step
@@ -240,65 +241,6 @@ def _left_undone(step: StepProgress) -> JsonObject:
     return {"step": step.name, "what": what, "state": step.state.value}
 
 
-def _manual_retry(progress: SagaProgress, event: SagaEvent) -> SagaProgress:
-    steps = tuple(
-        step if step.state in {StepState.COMPLETED, StepState.PENDING} else _renewed(step)
-        for step in progress.steps
-    )
-    return progress._replace(
-        state=move_saga(progress.state, SagaState.RUNNING),
-        goal=SagaState.COMPLETED,
-        steps=steps,
-        context=_with_input(progress.context, event.data),
-        error=None,
-        needs_person=(),
-        held_reason=None,
-        finished_at=None,
-    )
-
-
-def _with_input(context: JsonObject, data: JsonObject) -> JsonObject:
-    """Return the context with the input that a person has put in the old one's place."""
-    return {**context, "input": data["input"]} if "input" in data else context
-
-
-def _renewed(step: StepProgress) -> StepProgress:
-    undone = step.state is StepState.COMPENSATED
-    return StepProgress(
-        step.name,
-        move_step(step.state, StepState.PENDING),
-        attempts=step.attempts,
-        started_at=step.started_at,
-        repetition=step.repetition + undone,
-    )
-
-
-def _manual_compensate(progress: SagaProgress, event: SagaEvent) -> SagaProgress:  # noqa: ARG001
-    failed = progress.goal is SagaState.FAILED
-    steps = tuple(
-        step._replace(
-            state=move_step(step.state, StepState.COMPLETED),
-            compensation_failures=0,
-            compensation_error=None,
-        )
-        if step.state is StepState.FAILED and step.compensation_failures
-        else step
-        for step in progress.steps
-    )
-    return progress._replace(
-        state=move_saga(progress.state, SagaState.COMPENSATING),
-        goal=SagaState.FAILED if failed else SagaState.ABORTED,
-        steps=steps,
-        needs_person=(),
-        held_reason=None,
-        finished_at=None,
-    )
-
-
-def _manual_resolve(progress: SagaProgress, event: SagaEvent) -> SagaProgress:  # noqa: ARG001
-    return progress._replace(needs_person=())
-
-
 def _held(progress: SagaProgress, event: SagaEvent) -> SagaProgress:
     reason = event.error or "held"
     task: JsonObject = {"step": _name(progress, event), "what": reason}
@@ -307,14 +249,6 @@ def _held(progress: SagaProgress, event: SagaEvent) -> SagaProgress:
 
 def _name(progress: SagaProgress, event: SagaEvent) -> JsonValue:
     return None if event.step is None else progress.steps[event.step].name
-
-
-def _released(progress: SagaProgress, event: SagaEvent) -> SagaProgress:  # noqa: ARG001
-    """Go on; a person has said that what is still in flight did not happen."""
-    steps = tuple(
-        _renewed(step) if step.state is StepState.EXECUTING else step for step in progress.steps
-    )
-    return progress._replace(steps=steps, held_reason=None, needs_person=())
 
 
 _CHANGES: dict[EventType, Callable[[SagaProgress, SagaEvent], SagaProgress]] = {
@@ -334,8 +268,10 @@ _CHANGES: dict[EventType, Callable[[SagaProgress, SagaEvent], SagaProgress]] = {
     EventType.SIGNAL: _signal,
     EventType.APPROVAL: _signal,
     EventType.HELD: _held,
-    EventType.RELEASED: _released,
-    EventType.MANUAL_RETRY: _manual_retry,
-    EventType.MANUAL_COMPENSATE: _manual_compensate,
-    EventType.MANUAL_RESOLVE: _manual_resolve,
+    EventType.RELEASED: by_hand.released,
+    EventType.MANUAL_RETRY: by_hand.manual_retry,
+    EventType.MANUAL_COMPENSATE: by_hand.manual_compensate,
+    EventType.MANUAL_RESOLVE: by_hand.manual_resolve,
+    EventType.MANUAL_REWIND: by_hand.manual_rewind,
+    EventType.REWOUND: by_hand.rewound,
 }

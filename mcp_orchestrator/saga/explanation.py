@@ -55,7 +55,8 @@ def _of_open(view: SagaView) -> Explanation:
     if view.state is SagaState.IDLE:
         why, following = "No process has taken it up yet.", "A free process starts it."
     elif view.state is SagaState.COMPENSATING:
-        why, following = f"It goes back because: {view.error}", f"It undoes {names}."
+        because = f"because: {view.error}" if view.error else "to an earlier step, by hand."
+        why, following = f"It goes back {because}", f"It undoes {names}."
     elif view.lease_owner is None and any(_waits_by(view, step, APPROVAL) for step in flying):
         why, following = f"It waits for a person's approval in {names}.", "The person's decision."
     elif view.lease_owner is None and any(

@@ -2,22 +2,22 @@
 
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from pydantic import JsonValue
 
 from mcp_orchestrator.clock import Clock
-from mcp_orchestrator.errors import ConflictError, InvalidInputError
+from mcp_orchestrator.errors import ConflictError
 from mcp_orchestrator.saga.catalog import KnownActions
 from mcp_orchestrator.saga.checkpoint import SagaRecord, record_of
 from mcp_orchestrator.saga.dispatcher import Dispatcher
 from mcp_orchestrator.saga.events import EventType, SagaEvent
 from mcp_orchestrator.saga.evolution import evolve
 from mcp_orchestrator.saga.journal import Journal, Origin
-from mcp_orchestrator.saga.planning import result_of
+from mcp_orchestrator.saga.orders import Order, Preview
+from mcp_orchestrator.saga.planning import is_to_undo, result_of
 from mcp_orchestrator.saga.progress import SagaProgress
 from mcp_orchestrator.saga.reconciliation import Finding, reconcile
-from mcp_orchestrator.saga.states import StepState
+from mcp_orchestrator.saga.states import SagaState, StepState
 from mcp_orchestrator.saga.values import JsonObject
 from mcp_orchestrator.saga.view import SagaView, saga_view
 from mcp_orchestrator.store.canonical import as_json
@@ -26,42 +26,7 @@ from mcp_orchestrator.store.engine import Database
 from mcp_orchestrator.store.leases import take_at_rest
 from mcp_orchestrator.store.sagas import read_checkpoint
 
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """By whom and why a saga is changed by hand.
-
-    Attributes:
-        reason: the audit trail keeps it; not empty.
-        user_id: who gives the order, when known.
-    """
-
-    reason: str
-    user_id: str | None = None
-
-    def data(self, **more: JsonValue) -> JsonObject:
-        """Return what the audit event says."""
-        if not self.reason.strip():
-            raise InvalidInputError(
-                "A reason is needed.", remedy="Say why: the audit trail keeps it."
-            )
-        by: JsonObject = {"by": self.user_id} if self.user_id is not None else {}
-        return {"reason": self.reason, **by, **more}
-
-
-@dataclass(frozen=True, slots=True)
-class Preview:
-    """What an intervention would do.
-
-    Attributes:
-        runs: the steps that would be run, in order.
-        compensates: the steps that would be undone, in order.
-        skips: the steps that would count as done.
-    """
-
-    runs: list[str]
-    compensates: list[str]
-    skips: list[str]
+_COMPLETED = StepState.COMPLETED
 
 
 class Interventions:
@@ -100,8 +65,7 @@ class Interventions:
         """Say what ``retry`` would do."""
         record = await self._load(saga_id)
         after = _fold(record, self._retry_events(record, Order("preview"), skip))
-        open_steps = [s.name for s in after.steps if s.state is not StepState.COMPLETED]
-        return Preview(open_steps, [], list(skip))
+        return Preview(_open_steps(after), [], list(skip))
 
     async def retry(
         self,
@@ -128,6 +92,53 @@ class Interventions:
         """
         record = await self._load(saga_id)
         return await self._apply(record, self._retry_events(record, order, skip or {}, new_input))
+
+    async def preview_rewind(self, saga_id: str, to_step: str) -> Preview:
+        """Say what ``rewind`` would do."""
+        record = await self._load(saga_id)
+        after = _fold(record, [self._rewind_event(record, Order("preview"), to_step)])
+        runs = [s.name for s in after.steps if s.rewinding or s.state is not _COMPLETED]
+        return Preview(runs, _to_undo(record, after), [])
+
+    async def rewind(
+        self, saga_id: str, order: Order, *, to_step: str, new_input: JsonObject | None = None
+    ) -> SagaView:
+        """Take a saga back to a step, and let it go forward again from there.
+
+        What was done from that step on is undone first, in reverse; then those steps, and all
+        others that are not completed, run with new idempotency keys and without their old memos.
+        A completed step that has no compensation runs once more without having been undone. If
+        a compensation fails for good the saga ends FAILED, with a list for a person.
+
+        Args:
+            saga_id: a saga that is finished or held.
+            order: by whom and why.
+            to_step: the first step that runs again, with those of its group; an earlier one
+                where that is not completed.
+            new_input: the saga's input from then on; what is undone still sees the old one.
+
+        Raises:
+            NotFoundError: there is no such saga.
+            ConflictError: it is running, or somebody else has just changed it.
+            InvalidInputError: there is no such step, or the reason is empty.
+        """
+        record = await self._load(saga_id)
+        event = self._rewind_event(record, order, to_step, new_input)
+        return await self._apply(record, [event])
+
+    def _rewind_event(
+        self,
+        record: SagaRecord,
+        order: Order,
+        to_step: str,
+        new_input: JsonObject | None = None,
+    ) -> SagaEvent:
+        first = record.definition.stage_of(to_step)[0]
+        undone = [i for i in range(first) if record.progress.steps[i].state is not _COMPLETED]
+        first = min([first, *undone])
+        edited: JsonObject = {} if new_input is None else {"input": as_json(new_input)}
+        data = order.data(to_step=to_step, **edited)
+        return self._event(EventType.MANUAL_REWIND, data, first)
 
     async def preview_fork(self, saga_id: str, from_step: str) -> Preview:
         """Say what ``fork`` would do; its skipped steps are the first saga's own."""
@@ -178,8 +189,7 @@ class Interventions:
         return saga_view(forked.row)
 
     def _fork_point(self, record: SagaRecord, from_step: str) -> int:
-        index = record.definition.index_of(from_step)
-        stage = next(stage for stage in record.definition.stages if index in stage)
+        stage = record.definition.stage_of(from_step)
         for step in record.progress.steps[: stage[0]]:
             if not result_of(record.progress, step.name):
                 raise ConflictError(
@@ -188,26 +198,29 @@ class Interventions:
                 )
         return stage[0]
 
-    async def reconcile(self, saga_id: str) -> list[Finding]:
+    async def reconcile(self, saga_id: str, order: Order) -> list[Finding]:
         """Compare what the store believes of a saga at rest with what its probes find.
+
+        The saga is not changed; who asked, why and what was found goes into its audit trail.
 
         Raises:
             NotFoundError: there is no such saga.
-            ConflictError: it is running.
+            ConflictError: it is running, or somebody else has just changed it.
+            InvalidInputError: the reason is empty.
             UnknownNameError: a probe is not registered in this process.
         """
-        return await reconcile(await self._load(saga_id), self._actions.find)
+        data = order.data()
+        record = await self._load(saga_id)
+        findings = await reconcile(record, self._actions.find)
+        found: JsonObject = {finding.step: finding.happened for finding in findings}
+        await self._apply(record, [self._event(EventType.RECONCILED, {**data, "happened": found})])
+        return findings
 
     async def preview_compensate(self, saga_id: str) -> Preview:
         """Say what ``compensate`` would do."""
         record = await self._load(saga_id)
         after = _fold(record, [self._event(EventType.MANUAL_COMPENSATE, {})])
-        undone = [
-            step.name
-            for step, plan in zip(after.steps, record.definition.steps, strict=True)
-            if step.state is StepState.COMPLETED and plan.compensation is not None
-        ]
-        return Preview([], undone[::-1], [])
+        return Preview([], _to_undo(record, after), [])
 
     async def compensate(self, saga_id: str, order: Order) -> SagaView:
         """Undo every completed step, and try again what could not be undone.
@@ -219,6 +232,16 @@ class Interventions:
         record = await self._load(saga_id)
         event = self._event(EventType.MANUAL_COMPENSATE, order.data())
         return await self._apply(record, [event])
+
+    async def preview_resolve(self, saga_id: str, happened: Mapping[str, JsonValue]) -> Preview:
+        """Say what ``resolve`` would do."""
+        record = await self._load(saga_id)
+        after = _fold(record, self._resolve_events(record, Order("preview"), happened))
+        if after.state.is_finished:
+            return Preview([], [], [])
+        if after.state is SagaState.COMPENSATING:
+            return Preview([], _to_undo(record, after), [])
+        return Preview(_open_steps(after), [], list(happened))
 
     async def resolve(
         self,
@@ -240,8 +263,13 @@ class Interventions:
             ConflictError: nothing needs a person, or somebody else has just changed it.
         """
         record = await self._load(saga_id)
+        return await self._apply(record, self._resolve_events(record, order, happened or {}))
+
+    def _resolve_events(
+        self, record: SagaRecord, order: Order, happened: Mapping[str, JsonValue]
+    ) -> list[SagaEvent]:
         if not record.progress.needs_person:
-            raise ConflictError(f"Saga {saga_id!r} needs nobody.")
+            raise ConflictError(f"Saga {record.saga_id!r} needs nobody.")
         held = record.progress.held_reason is not None
         kind = EventType.RELEASED if held else EventType.MANUAL_RESOLVE
         done = [
@@ -250,9 +278,9 @@ class Interventions:
                 {"result": as_json(result), "resolved": True},
                 record.definition.index_of(name),
             )
-            for name, result in (happened or {}).items()
+            for name, result in happened.items()
         ]
-        return await self._apply(record, [*done, self._event(kind, order.data())])
+        return [*done, self._event(kind, order.data())]
 
     def _retry_events(
         self,
@@ -261,12 +289,12 @@ class Interventions:
         skip: Mapping[str, JsonValue],
         new_input: JsonObject | None = None,
     ) -> list[SagaEvent]:
-        if all(step.state is StepState.COMPLETED for step in record.progress.steps):
+        if all(step.state is _COMPLETED for step in record.progress.steps):
             raise ConflictError(f"Saga {record.saga_id!r} has nothing left to run.")
         skipped = [
             self._event(
                 EventType.STEP_SKIPPED,
-                {"result": as_json(result)},
+                order.data(result=as_json(result)),
                 record.definition.index_of(name),
             )
             for name, result in skip.items()
@@ -304,6 +332,15 @@ class Interventions:
         written = await self._journal.append(mine, events, release=True)
         self._dispatcher.nudge()
         return saga_view(written.row)
+
+
+def _open_steps(progress: SagaProgress) -> list[str]:
+    return [step.name for step in progress.steps if step.state is not _COMPLETED]
+
+
+def _to_undo(record: SagaRecord, after: SagaProgress) -> list[str]:
+    indexes = range(len(after.steps) - 1, -1, -1)
+    return [after.steps[i].name for i in indexes if is_to_undo(record.definition, after, i)]
 
 
 def _fold(record: SagaRecord, events: Sequence[SagaEvent]) -> SagaProgress:

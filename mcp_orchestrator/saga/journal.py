@@ -39,6 +39,7 @@ _CLEARS_TAKEOVERS = {
     EventType.RELEASED,
     EventType.MANUAL_RETRY,
     EventType.MANUAL_COMPENSATE,
+    EventType.MANUAL_REWIND,
 }
 
 

@@ -78,18 +78,34 @@ def _backward(
     definition: SagaDefinition, progress: SagaProgress, now: datetime
 ) -> Sequence[SagaEvent]:
     for stage in reversed(definition.stages):
-        done = [
-            index
-            for index in stage
-            if progress.steps[index].state is StepState.COMPLETED
-            and not progress.steps[index].borrowed
-            and definition.steps[index].compensation is not None
-        ]
+        done = [index for index in stage if is_to_undo(definition, progress, index)]
         if done:
             return [SagaEvent(EventType.COMPENSATION_START, now, index) for index in done]
+    if progress.goal is SagaState.COMPLETED:
+        return [_end_of_rewind(progress, now)]
     aborted = progress.goal is SagaState.ABORTED
     end = EventType.SAGA_ABORTED if aborted else EventType.SAGA_FAILED
     return [SagaEvent(end, now, error=progress.error)]
+
+
+def is_to_undo(definition: SagaDefinition, progress: SagaProgress, index: int) -> bool:
+    """Tell whether a saga that goes back has a step's effect still to undo."""
+    step = progress.steps[index]
+    return (
+        step.state is StepState.COMPLETED
+        and not step.borrowed
+        and definition.steps[index].compensation is not None
+        and (step.rewinding or progress.goal is not SagaState.COMPLETED)
+    )
+
+
+def _end_of_rewind(progress: SagaProgress, now: datetime) -> SagaEvent:
+    """Go forward again; the saga fails where a compensation did, with a list for a person."""
+    stuck = [step.name for step in progress.steps if step.rewinding and step.compensation_failures]
+    if not stuck:
+        return SagaEvent(EventType.REWOUND, now)
+    error = f"It could not be rewound: undoing {', '.join(stuck)} failed."
+    return SagaEvent(EventType.SAGA_FAILED, now, error=error)
 
 
 def _intent(

@@ -26,6 +26,8 @@ class StepProgress(NamedTuple):
         repetition: how often it was set going again after it had been undone; its idempotency
             key changes with it.
         borrowed: whether its effect is another saga's, which alone may undo it.
+        rewinding: whether the saga goes back to this step, or to one before it.
+        rewinds: how often it did; the step's memos are new each time.
     """
 
     name: str
@@ -41,6 +43,8 @@ class StepProgress(NamedTuple):
     compensation_error: str | None = None
     repetition: int = 0
     borrowed: bool = False
+    rewinding: bool = False
+    rewinds: int = 0
 
 
 class SagaProgress(NamedTuple):
@@ -50,7 +54,8 @@ class SagaProgress(NamedTuple):
         state: where it stands.
         goal: the finished state it is heading for.
         steps: each step, in the definition's order.
-        context: ``{"input": …, "steps": {NAME: {"result": …}}}``, what references point into.
+        context: ``{"input": …, "steps": {NAME: {"result": …}}}``, what references point into;
+            while it is rewound, ``next_input`` is what will be its input then.
         error: why it compensates, failed or was aborted.
         needs_person: what a person must put right, one object for each thing.
         held_reason: why nobody goes on with it until a person says so.

@@ -338,7 +338,8 @@ class _Operations:
         self._memos = memos
 
     async def memo(self, name: str, fn: Callable[[], Awaitable[JsonValue]]) -> JsonValue:
-        return await self._memos.run(name, fn)
+        rewinds = self._run.progress.steps[self._index].rewinds
+        return await self._memos.run(f"{name}@{rewinds}" if rewinds else name, fn)
 
     async def report_progress(self, data: JsonObject) -> None:
         await self._run.note(self._index, EventType.STEP_PROGRESS, data)

@@ -40,13 +40,14 @@ class StepState(StrEnum):
         return self is StepState.EXECUTING or self is StepState.COMPENSATING
 
 
-#: What leaves a finished state is done by hand, with a reason, and audited.
+#: What leaves a finished state is done by hand, with a reason, and audited. Only a saga that a
+#: person has rewound goes forward again after compensating.
 SAGA_TRANSITIONS: dict[SagaState, frozenset[SagaState]] = {
     SagaState.IDLE: frozenset({SagaState.RUNNING, SagaState.ABORTED}),
     SagaState.RUNNING: frozenset(
         {SagaState.COMPLETED, SagaState.COMPENSATING, SagaState.FAILED, SagaState.ABORTED}
     ),
-    SagaState.COMPENSATING: frozenset({SagaState.FAILED, SagaState.ABORTED}),
+    SagaState.COMPENSATING: frozenset({SagaState.FAILED, SagaState.ABORTED, SagaState.RUNNING}),
     SagaState.COMPLETED: frozenset({SagaState.RUNNING, SagaState.COMPENSATING}),
     SagaState.FAILED: frozenset({SagaState.RUNNING, SagaState.COMPENSATING}),
     SagaState.ABORTED: frozenset({SagaState.RUNNING, SagaState.COMPENSATING}),

@@ -9,7 +9,10 @@ OCCASIONAL: Final = frozenset(
     {
         "codegen_complete",
         "queue_retry_dead",
+        "saga_approve",
         "saga_catalog",
+        "saga_reconcile",
+        "saga_resolve",
         "saga_retry",
         "sandbox_check_risk",
         "signal_publish",

@@ -187,9 +187,13 @@ async def test_probes_tell_what_the_store_believes_wrongly(engine: SagaEngine) -
     probes = {"kept": found(True), "lost": found(False), "silent": broken}
     steps = tuple(SagaStep(name, shop.buy, probe=probe) for name, probe in probes.items())
     done = await run(engine, SagaDefinition("probed", "1", (*steps, SagaStep("s", shop.buy))), 1)
-    findings = await engine.by_hand.reconcile(done.saga_id)
+    findings = await engine.by_hand.reconcile(done.saga_id, WHY)
     assert [(f.step, f.happened, f.agrees) for f in findings] == [
         ("kept", True, True), ("lost", False, False), ("silent", None, False),
     ]  # fmt: skip
     assert findings[2].error == "no answer"
-    assert await engine.get(done.saga_id) == done
+    after = await engine.get(done.saga_id)
+    assert (after.state, after.steps) == (done.state, done.steps)
+    event = (await engine.audit(done.saga_id))[-1]
+    assert event.event_type is EventType.RECONCILED
+    assert event.event_data["happened"] == {"kept": True, "lost": False, "silent": None}

@@ -65,6 +65,12 @@ async def test_a_saga_is_signalled_and_another_aborted_from_the_command_line(
         assert "manual_retry" in run(tmp_path, "audit", "show", second)
         forked = run(tmp_path, "saga", "fork", first, "ask", "--reason", "once more")
         assert forked.startswith("run: ask\nskip: book\n")
+        found = run(tmp_path, "saga", "reconcile", first, "--reason", "who knows")
+        assert found == "book: completed; it happened: agrees\n"
+        back = ("saga", "rewind", first, "book", "--reason", "another flight")
+        assert run(tmp_path, *back, "--dry-run") == "run: book, ask\nundo: book\n"
+        assert run(tmp_path, *back).endswith(f"{first}: compensating\n")
+        assert run(tmp_path, "audit", "show", first).count("manual_rewind") == 1
     assert "There is no saga" in run(tmp_path, "saga", "show", "nobody", code=2)
 
 

@@ -113,3 +113,65 @@ async def test_a_step_queues_a_task_and_gets_its_result(tmp_path: Path) -> None:
         failed = await call(client, "saga_start", {"name": "q", "steps": steps, "wait_seconds": 30})
         assert failed["state"] == "failed"
         assert failed["steps"][0]["state"] == "compensated"
+
+
+async def test_a_saga_is_rewound_and_compared_with_the_world(tmp_path: Path) -> None:
+    reserved = tmp_path / "packs" / "travel"
+    async with connect("stdio-modern", tmp_path, {}) as client:
+        hotel: dict[str, Any] = {
+            "name": "hotel",
+            "action": "travel.reserve_hotel",
+            "arguments": {"city": {"$ref": "input.city"}, "nights": 2},
+        }
+        wanted = {"name": "t", "steps": [FLIGHT, hotel], "input": {"city": "Rome"}}
+        done = await call(client, "saga_start", {**wanted, "wait_seconds": 20})
+        saga_id = done["saga_id"]
+        order = {
+            "saga_id": saga_id, "order": "rewind", "from_step": "hotel",
+            "reason": "another town", "new_input": {"city": "Pisa"},
+        }  # fmt: skip
+        plan = await call(client, "saga_retry", {**order, "dry_run": True})
+        assert (plan["runs"], plan["compensates"]) == (["hotel"], ["hotel"])
+        await call(client, "saga_retry", order)
+        done = await call(client, "saga_get", {"saga_id": saga_id, "wait_seconds": 20})
+        assert done["steps"][1]["result"]["details"]["city"] == "Pisa"
+        asked = {"saga_id": saga_id, "reason": "a customer called"}
+        found = await call(client, "saga_reconcile", asked)
+        assert [finding["step"] for finding in found["findings"]] == ["flight", "hotel"]
+        assert found["agrees"] is True
+        for path in reserved.glob("*flight*"):  # the world changed behind our back
+            path.unlink()
+        found = await call(client, "saga_reconcile", asked)
+        assert [finding["agrees"] for finding in found["findings"]] == [False, True]
+        trail = await client.read_resource(f"saga://{saga_id}/audit")
+        assert getattr(trail.contents[0], "text", "").count("reconciled") == 2
+
+
+async def test_a_person_approves_and_settles_through_the_tools(tmp_path: Path) -> None:
+    ask = {"name": "ask", "action": "saga.approval", "arguments": {"approval": "budget"}}
+    async with connect("stdio-modern", tmp_path, {}) as client:
+        saga_id = (await call(client, "saga_start", {"name": "a", "steps": [FLIGHT, ask]}))[
+            "saga_id"
+        ]
+        decision = {"saga_id": saga_id, "approval": "budget", "reason": "cheap enough"}
+        await call(client, "saga_approve", decision)
+        done = await call(client, "saga_get", {"saga_id": saga_id, "wait_seconds": 20})
+        assert done["state"] == "completed"
+        left = (await call(client, "saga_start", {"name": "w", "steps": WAIT}))["saga_id"]
+        with anyio.fail_after(60):
+            while (await call(client, "saga_get", {"saga_id": left}))["steps"][1]["attempts"] == 0:
+                pass
+        leave = {"saga_id": left, "reason": "no longer needed", "compensate": False}
+        await call(client, "saga_abort", leave)
+        ended = await call(client, "saga_get", {"saga_id": left, "wait_seconds": 20})
+        assert {task["step"] for task in ended["needs_person"]} == {"flight", "ask"}
+        settle = {"saga_id": left, "reason": "cancelled by telephone"}
+        plan = await call(client, "saga_resolve", {**settle, "dry_run": True})
+        assert (plan["dry_run"], plan["runs"], plan["saga"]["needs_person"] != []) == (
+            True,
+            [],
+            True,
+        )
+        plan = await call(client, "saga_resolve", settle)
+        assert plan["saga"]["needs_person"] == []
+        assert "[conflict]" in await refusal(client, "saga_resolve", settle)

@@ -121,6 +121,28 @@ class Machine(RuleBasedStateMachine):
         self.settle()
 
     @precondition(lambda self: self.progress.state.is_finished)
+    @rule(data=st.data())
+    def rewind(self, data: st.DataObject) -> None:
+        """Whatever was undone, or is undone now, starts again; a new life for the model."""
+        before = self.progress.steps
+        open_steps = [i for i, s in enumerate(before) if s.state is not StepState.COMPLETED]
+        first = min(data.draw(st.sampled_from(self.definition.stages))[0], *open_steps, len(before))
+        self.progress = evolve(self.progress, SagaEvent(EventType.MANUAL_REWIND, NOW, first))
+        self.settle()
+        while self.progress.state is SagaState.COMPENSATING:
+            for index in self.flying(StepState.COMPENSATING):
+                assert index >= first
+                self.write(EventType.COMPENSATION_COMPLETE, index)
+        self.settle()
+        for index, step in enumerate(self.progress.steps):
+            kept = index < first and before[index].state is StepState.COMPLETED
+            assert (step.state is StepState.COMPLETED) == kept
+            assert step.rewinds == before[index].rewinds + (index >= first)
+        self.completed = [i for i in range(first) if before[i].state is StepState.COMPLETED]
+        self.undone, self.given_up = [], []
+        self.failed = self.aborted = False
+
+    @precondition(lambda self: self.progress.state.is_finished)
     @rule(kind=st.sampled_from(STEP_EVENTS))
     def too_late(self, kind: EventType) -> None:
         with pytest.raises(ConflictError):

@@ -16,7 +16,7 @@ from mcp_orchestrator.saga import (
     parse_definition,
 )
 from mcp_orchestrator.server.teaching import teaching
-from mcp_orchestrator.server.toolsets import saga_control
+from mcp_orchestrator.server.toolsets import saga_control, saga_decisions
 from mcp_orchestrator.server.toolsets.saga_views import (
     SagaReport,
     SagaSummary,
@@ -43,6 +43,9 @@ class StepSpec(BaseModel):
     )
     compensation: str | None = Field(
         default=None, description="The action that undoes it; by default the one it declares."
+    )
+    probe: str | None = Field(
+        default=None, description="The action that finds out whether it happened; likewise."
     )
     timeout: float | None = Field(default=None, gt=0, description="Seconds for one attempt.")
     retry: RetryDocument | None = Field(default=None, description="When and how often again.")
@@ -76,6 +79,9 @@ def read_definition(runtime: Runtime, name: str, steps: list[StepSpec]) -> SagaD
         compensation = step.compensation or runtime.registry.compensation_of(step.action)
         if compensation is not None:
             as_json["compensation"] = compensation
+        probe = step.probe or runtime.registry.probe_of(step.action)
+        if probe is not None:
+            as_json["probe"] = probe
         written.append(as_json)
     return parse_definition({"name": name, "steps": written}, runtime.registry)
 
@@ -155,3 +161,4 @@ def register(server: MCPServer[None], runtime: Runtime) -> None:
         return SagaList(sagas=[summarise_saga(view) for view in found])
 
     saga_control.register(server, runtime)
+    saga_decisions.register(server, runtime)

@@ -15,6 +15,7 @@ from mcp_orchestrator.saga import (
     JsonObject,
     Order,
     Preview,
+    SagaView,
     explain,
 )
 from mcp_orchestrator.server.teaching import teaching
@@ -32,6 +33,14 @@ class SagaPlan(BaseModel):
     compensates: list[str] = Field(description="Steps that are undone, in order.")
     skips: list[str] = Field(description="Steps that count as done.")
     saga: SagaReport
+
+
+def plan_report(plan: Preview, view: SagaView, *, dry_run: bool) -> SagaPlan:
+    """Show what an order would do, or has set going."""
+    return SagaPlan(
+        dry_run=dry_run, runs=plan.runs, compensates=plan.compensates, skips=plan.skips,
+        saga=view_saga(view),
+    )  # fmt: skip
 
 
 class AuditPage(BaseModel):
@@ -70,7 +79,7 @@ class SagaExplanation(BaseModel):
     advice: str = Field(description="The safe thing to do.")
 
 
-Command = Literal["retry", "compensate", "fork"]
+Command = Literal["retry", "compensate", "rewind", "fork"]
 
 
 async def _plan(
@@ -80,6 +89,8 @@ async def _plan(
         return await hand.preview_retry(saga_id, skip)
     if command == "compensate":
         return await hand.preview_compensate(saga_id)
+    if command == "rewind":
+        return await hand.preview_rewind(saga_id, step)
     return await hand.preview_fork(saga_id, step)
 
 
@@ -172,8 +183,9 @@ def _register_orders(server: MCPServer[None], runtime: Runtime) -> None:
         order: Annotated[
             Command,
             Field(
-                description="retry runs what is not completed; compensate undoes what is; fork"
-                " starts a new saga that has the results before from_step and runs the rest."
+                description="retry runs what is not completed; compensate undoes what is; rewind"
+                " undoes from_step and all after it and runs them anew; fork starts a new saga"
+                " that has the results before from_step and runs the rest."
             ),
         ] = "retry",
         skip: Annotated[
@@ -181,9 +193,11 @@ def _register_orders(server: MCPServer[None], runtime: Runtime) -> None:
             Field(description="Steps that shall count as done, and what they shall return."),
         ] = {},  # noqa: B006 - read only, and the schema shows the default
         new_input: Annotated[
-            JsonObject | None, Field(description="For retry and fork: in the old input's place.")
+            JsonObject | None, Field(description="In the old input's place; not for compensate.")
         ] = None,
-        from_step: Annotated[str, Field(description="For fork: the first step that runs.")] = "",
+        from_step: Annotated[
+            str, Field(description="For rewind and fork: the first step that runs.")
+        ] = "",
         dry_run: Annotated[bool, Field(description="Only say what would be done.")] = False,
     ) -> SagaPlan:
         """Go on with a saga that failed, was aborted or is held; ask with dry_run first."""
@@ -195,9 +209,8 @@ def _register_orders(server: MCPServer[None], runtime: Runtime) -> None:
             view = await hand.retry(saga_id, why, skip=skip, new_input=new_input)
         elif order == "compensate":
             view = await hand.compensate(saga_id, why)
+        elif order == "rewind":
+            view = await hand.rewind(saga_id, why, to_step=from_step, new_input=new_input)
         else:
             view = await hand.fork(saga_id, why, from_step=from_step, new_input=new_input)
-        return SagaPlan(
-            dry_run=dry_run, runs=plan.runs, compensates=plan.compensates, skips=plan.skips,
-            saga=view_saga(view),
-        )  # fmt: skip
+        return plan_report(plan, view, dry_run=dry_run)

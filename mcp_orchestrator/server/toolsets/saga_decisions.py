@@ -1,0 +1,92 @@
+"""Tools for what only a person can decide about a saga: each with a reason, and audited."""
+
+from typing import Annotated
+
+from mcp.server import MCPServer
+from mcp_types import ToolAnnotations
+from pydantic import BaseModel, Field, JsonValue
+
+from mcp_orchestrator.runtime import Runtime
+from mcp_orchestrator.saga import Order
+from mcp_orchestrator.server.teaching import teaching
+from mcp_orchestrator.server.toolsets.saga_control import Reason, SagaId, SagaPlan, plan_report
+from mcp_orchestrator.server.toolsets.saga_views import SagaReport, view_saga
+
+
+class ProbeFinding(BaseModel):
+    """One step whose effect was looked for."""
+
+    step: str
+    believed: str = Field(description="The step's state in the store.")
+    happened: bool | None = Field(description="What its probe found; null when it failed.")
+    agrees: bool
+    error: str | None
+
+
+class Reconciliation(BaseModel):
+    """What the store believes of a saga, against what probes find."""
+
+    saga_id: str
+    agrees: bool = Field(description="Whether every probe agrees with the store.")
+    findings: list[ProbeFinding] = Field(description="Only steps that have a probe.")
+
+
+def register(server: MCPServer[None], runtime: Runtime) -> None:
+    """Add the tools to a server."""
+    decides = ToolAnnotations(
+        read_only_hint=False, destructive_hint=True, idempotent_hint=False, open_world_hint=True
+    )
+
+    @server.tool(title="Settle what a saga needs a person for", annotations=decides)
+    @teaching
+    async def saga_resolve(
+        saga_id: SagaId,
+        reason: Reason,
+        happened: Annotated[
+            dict[str, JsonValue],
+            Field(description="Steps in flight that did happen, and what they returned."),
+        ] = {},  # noqa: B006 - read only, and the schema shows the default
+        dry_run: Annotated[bool, Field(description="Only say what would be done.")] = False,
+    ) -> SagaPlan:
+        """Say that what needed a person is put right; a held saga goes on, after a person's word.
+
+        Ask the person first, with saga_reconcile's findings where steps have probes.
+        """
+        hand, order = runtime.sagas.by_hand, Order(reason)
+        plan = await hand.preview_resolve(saga_id, happened)
+        if dry_run:
+            return plan_report(plan, await runtime.sagas.get(saga_id), dry_run=True)
+        view = await hand.resolve(saga_id, order, happened=happened)
+        return plan_report(plan, view, dry_run=False)
+
+    @server.tool(title="Decide what a saga asks a person", annotations=decides)
+    @teaching
+    async def saga_approve(
+        saga_id: SagaId,
+        approval: Annotated[str, Field(min_length=1, description="What the step asks for.")],
+        reason: Reason,
+        approved: Annotated[bool, Field(description="False refuses: the saga is undone.")] = True,
+    ) -> SagaReport:
+        """Hand over a person's decision to a `saga.approval` step; never decide for the person."""
+        await runtime.sagas.approve(saga_id, approval, Order(reason), approved=approved)
+        return view_saga(await runtime.sagas.get(saga_id))
+
+    @server.tool(
+        title="Compare a saga with the world",
+        annotations=ToolAnnotations(read_only_hint=False, destructive_hint=False),
+    )
+    @teaching
+    async def saga_reconcile(saga_id: SagaId, reason: Reason) -> Reconciliation:
+        """Ask the probes of a finished or held saga what really happened; it changes nothing."""
+        findings = await runtime.sagas.by_hand.reconcile(saga_id, Order(reason))
+        return Reconciliation(
+            saga_id=saga_id,
+            agrees=all(finding.agrees for finding in findings),
+            findings=[
+                ProbeFinding(
+                    step=finding.step, believed=finding.believed, happened=finding.happened,
+                    agrees=finding.agrees, error=finding.error,
+                )
+                for finding in findings
+            ],
+        )  # fmt: skip
