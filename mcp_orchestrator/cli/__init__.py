@@ -12,12 +12,12 @@ from rich.markup import escape
 
 from mcp_orchestrator import __version__
 from mcp_orchestrator.cli import audit, queue, saga, sandbox, schedule
+from mcp_orchestrator.cli.install import install
 from mcp_orchestrator.cli.running import DataDir, LogLevel, run_until_done, settings_from
 from mcp_orchestrator.cli.spend import spend
 from mcp_orchestrator.cli.worker import worker
 from mcp_orchestrator.demo.demo import run_demo
 from mcp_orchestrator.errors import OrchestratorError
-from mcp_orchestrator.hosts import claude_desktop
 from mcp_orchestrator.runtime import HealthReport, examine, open_runtime
 from mcp_orchestrator.server import StandardStreams, serve_http, serve_stdio
 from mcp_orchestrator.shutdown import until_signalled
@@ -29,14 +29,13 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-install_app = typer.Typer(help="Connect a host program to this server.", no_args_is_help=True)
-app.add_typer(install_app, name="install")
 app.add_typer(queue.app, name="queue")
 app.add_typer(schedule.schedule_app, name="schedule")
 app.add_typer(schedule.signal_app, name="signal")
 app.add_typer(sandbox.app, name="sandbox")
 app.add_typer(saga.app, name="saga")
 app.add_typer(audit.app, name="audit")
+app.command()(install)
 app.command()(spend)
 app.command()(worker)
 
@@ -109,21 +108,6 @@ def doctor(
     else:
         _print_report(report)
     raise typer.Exit(0 if report.ok else 1)
-
-
-@install_app.command("claude-desktop")
-def install_claude_desktop(
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show the change.")] = False,
-) -> None:
-    """Add this server to Claude Desktop's configuration; a backup is kept."""
-    path = claude_desktop.config_path()
-    config = claude_desktop.planned_config(path)
-    entry = json.dumps({claude_desktop.SERVER_NAME: claude_desktop.server_entry()}, indent=2)
-    sys.stdout.write(f"{path}: mcpServers gets\n{entry}\n")
-    if dry_run:
-        return
-    backup = claude_desktop.write_config(path, config)
-    sys.stdout.write(f"Written.{f' The old file is {backup}.' if backup else ''} Restart Claude.\n")
 
 
 @app.command()

@@ -19,7 +19,7 @@ from rich.panel import Panel
 from rich.syntax import Syntax
 
 from mcp_orchestrator.demo.local_model import INSTALL, MODEL, is_installed, local_model
-from mcp_orchestrator.hosts import claude_desktop
+from mcp_orchestrator.hosts import host_named, install_command
 
 PROBLEM: Final = (
     "Write a function price_range(prices) that returns the difference between the highest and the"
@@ -202,7 +202,7 @@ class _Show:
             return 1
         self._console.print(
             "\nConnect Claude Desktop to this server:\n"
-            f"    {claude_desktop.install_command()}", highlight=False, soft_wrap=True,
+            f"    {install_command(host_named('claude-desktop'))}", highlight=False, soft_wrap=True,
         )  # fmt: skip
         return 0
 
