@@ -191,6 +191,13 @@ class Settings(BaseSettings):
     deepseek_input_price: Decimal = Field(default=Decimal(1), description="CNY per million tokens.")
     deepseek_cached_price: Decimal = Field(default=Decimal("0.02"))
     deepseek_output_price: Decimal = Field(default=Decimal(4))
+    deepseek_peak_hours: str = Field(
+        default="01:00-04:00,06:00-10:00",
+        description="Hours, in UTC and on weekdays, in which DeepSeek costs more; empty for none.",
+    )
+    deepseek_peak_factor: Decimal = Field(
+        default=Decimal(2), ge=1, description="How many times the price it costs then."
+    )
 
     provider_timeout_seconds: float = Field(
         default=900.0, gt=0, description="One model call, from beginning to end."
@@ -225,6 +232,13 @@ class Settings(BaseSettings):
     )
     replay_providers: Path | None = Field(
         default=None, description="Answer provider requests from such a file, never the network."
+    )
+    loop_approval_risk: int = Field(
+        default=30,
+        ge=0,
+        le=101,
+        description="Risk score from which a person is asked before a loop's program is delivered;"
+        " 101 for never.",
     )
     loop_concurrency: int = Field(
         default=4, ge=1, le=16, description="Candidates that one loop asks for at once."

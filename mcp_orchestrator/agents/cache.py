@@ -20,6 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mcp_orchestrator.agents.bell import Bell
 from mcp_orchestrator.agents.leases import renewed
+from mcp_orchestrator.agents.metrics import ProviderMetrics
 from mcp_orchestrator.agents.model import ModelReply, ModelRequest
 from mcp_orchestrator.clock import Clock
 from mcp_orchestrator.errors import (
@@ -91,6 +92,7 @@ class AnswerCache:
         committer: written through.
         clock: for expiry and leases.
         settings: how long and how much is kept.
+        metrics: counts hits and misses; None for nothing.
     """
 
     def __init__(
@@ -99,12 +101,14 @@ class AnswerCache:
         committer: GroupCommitter,
         clock: Clock,
         settings: CacheSettings | None = None,
+        metrics: ProviderMetrics | None = None,
     ) -> None:
         self.statistics = CacheStatistics()
         self._database = database
         self._committer = committer
         self._clock = clock
         self._settings = settings or CacheSettings()
+        self._metrics = metrics
         self._flights: dict[str, _Flight] = {}
         self._bell = Bell(clock)
 
@@ -146,6 +150,8 @@ class AnswerCache:
 
     def _hit(self, reply: ModelReply) -> ModelReply:
         self.statistics.hits += 1
+        if self._metrics is not None:
+            self._metrics.looked_up(hit=True)
         return replace(reply, from_cache=True)
 
     async def _found_or_fetched(self, key: str, owner: str | None, fetch: Fetch) -> ModelReply:
@@ -166,6 +172,8 @@ class AnswerCache:
 
     async def _fly(self, key: str, mine: str, fetch: Fetch) -> ModelReply:
         self.statistics.misses += 1
+        if self._metrics is not None:
+            self._metrics.looked_up(hit=False)
         try:
             async with renewed(
                 lambda: self._land(key, mine, self._settings.lease),

@@ -2,7 +2,7 @@
 
 from mcp_orchestrator.agents.cache import AnswerCache, answer_key
 from mcp_orchestrator.agents.ledgered import planned_call
-from mcp_orchestrator.agents.model import Model, ModelReply, ModelRequest, Progress
+from mcp_orchestrator.agents.model import Model, ModelReply, ModelRequest, Progress, RemoteJobs
 from mcp_orchestrator.store.ledger import Ledger
 
 
@@ -25,7 +25,11 @@ class CachedModel:
         self._ledger = ledger
 
     async def ask(
-        self, request: ModelRequest, *, on_progress: Progress | None = None
+        self,
+        request: ModelRequest,
+        *,
+        on_progress: Progress | None = None,
+        jobs: RemoteJobs | None = None,
     ) -> ModelReply:
         """Answer from the cache, or ask; ``request.fresh`` asks in any case and keeps nothing.
 
@@ -33,10 +37,12 @@ class CachedModel:
             ProviderError: what the inner model raised, for whoever asked it.
         """
         if request.fresh:
-            return await self._inner.ask(request, on_progress=on_progress)
+            return await self._inner.ask(request, on_progress=on_progress, jobs=jobs)
         key = answer_key(self.provider, self.model, request)
         reply = await self._cache.answer(
-            key, request.owner, lambda: self._inner.ask(request, on_progress=on_progress)
+            key,
+            request.owner,
+            lambda: self._inner.ask(request, on_progress=on_progress, jobs=jobs),
         )
         if reply.from_cache and self._ledger is not None:
             await self._ledger.enter_cached(planned_call(self._inner, request, None))

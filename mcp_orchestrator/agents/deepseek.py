@@ -16,7 +16,14 @@ from mcp_orchestrator.agents.chat_completions import (
 )
 from mcp_orchestrator.agents.failures import Account, FailedAttempt, JsonObject
 from mcp_orchestrator.agents.http import ProviderHttp
-from mcp_orchestrator.agents.model import Message, ModelReply, ModelRequest, Progress, Usage
+from mcp_orchestrator.agents.model import (
+    Message,
+    ModelReply,
+    ModelRequest,
+    Progress,
+    RemoteJobs,
+    Usage,
+)
 from mcp_orchestrator.agents.prices import DEEPSEEK_FLASH, Prices
 from mcp_orchestrator.clock import Clock
 from mcp_orchestrator.errors import (
@@ -86,7 +93,11 @@ class DeepSeekModel:
         self._blank_retries = blank_retries
 
     async def ask(
-        self, request: ModelRequest, *, on_progress: Progress | None = None
+        self,
+        request: ModelRequest,
+        *,
+        on_progress: Progress | None = None,
+        jobs: RemoteJobs | None = None,  # noqa: ARG002 - answers here come within the call
     ) -> ModelReply:
         """Ask and wait for the whole answer; it is streamed when somebody watches.
 
@@ -99,10 +110,10 @@ class DeepSeekModel:
         """
         spent: list[Usage] = []
         for _ in range(self._blank_retries + 1):
-            started = self._clock.monotonic()
+            started, prices = self._clock.monotonic(), self._present_prices()
             answer = await self._send(self._body(request), on_progress)
             reply = answer.reply(
-                provider=self.provider, model=self.model, prices=self._prices,
+                provider=self.provider, model=self.model, prices=prices,
                 latency_seconds=self._clock.monotonic() - started,
             )  # fmt: skip
             spent.append(reply.usage)
@@ -126,10 +137,10 @@ class DeepSeekModel:
             "max_tokens": min(max_tokens, _LONGEST_COMPLETION),
         }  # fmt: skip
         path = "/beta/completions" if self._vendor_fields else "/completions"
-        started = self._clock.monotonic()
+        started, prices = self._clock.monotonic(), self._present_prices()
         answer = await self._read_whole(path, body)
         return answer.reply(
-            provider=self.provider, model=self.model, prices=self._prices,
+            provider=self.provider, model=self.model, prices=prices,
             latency_seconds=self._clock.monotonic() - started,
         )  # fmt: skip
 
@@ -197,6 +208,9 @@ class DeepSeekModel:
         return ProviderRejectedError(
             error.message, provider=error.provider, status=error.status, remedy=remedy
         )
+
+    def _present_prices(self) -> Prices | None:
+        return self._prices.at(self._clock.now()) if self._prices is not None else None
 
     def _present_name(self, name: str) -> tuple[str, bool | None]:
         if not self._vendor_fields or name not in _WITHDRAWN:

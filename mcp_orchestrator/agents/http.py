@@ -14,7 +14,7 @@ import anyio
 import httpx
 from pydantic import SecretStr
 
-from mcp_orchestrator.agents.breaker import CircuitBreaker
+from mcp_orchestrator.agents.breaker import Circuit, CircuitBreaker
 from mcp_orchestrator.agents.failures import (
     Account,
     FailedAttempt,
@@ -27,6 +27,7 @@ from mcp_orchestrator.agents.failures import (
 )
 from mcp_orchestrator.agents.grace import with_grace
 from mcp_orchestrator.agents.limits import CallLimits, Unlimited
+from mcp_orchestrator.agents.metrics import ProviderMetrics
 from mcp_orchestrator.agents.redaction import redact
 from mcp_orchestrator.agents.retries import RetryPolicy, retry_after
 from mcp_orchestrator.clock import Clock
@@ -76,6 +77,7 @@ class ProviderHttp:
         limits: holds calls back; none by default.
         transport: what carries the requests, for record and replay; the network by default.
         chance: a source of random numbers from 0 to 1.
+        metrics: counts requests and retries and shows the breaker; None for nothing.
 
     Raises:
         ConfigurationError: the base URL is not one, or carries a secret.
@@ -95,6 +97,7 @@ class ProviderHttp:
         limits: CallLimits | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
         chance: Callable[[], float] = random.random,
+        metrics: ProviderMetrics | None = None,
     ) -> None:
         self.account = account
         self.base_url = _checked_url(base_url, account)
@@ -107,6 +110,9 @@ class ProviderHttp:
         self._breaker = breaker or CircuitBreaker()
         self._limits = limits or Unlimited()
         self._chance = chance
+        self._metrics = metrics
+        if metrics is not None:
+            metrics.watch(account.provider, self.circuit)
         self._client = httpx.AsyncClient(
             headers={"Accept": "application/json, text/event-stream"}, transport=transport,
             timeout=httpx.Timeout(self._timeouts.read, connect=self._timeouts.connect),
@@ -131,6 +137,10 @@ class ProviderHttp:
         """Close every connection."""
         with anyio.CancelScope(shield=True):
             await self._client.aclose()
+
+    def circuit(self) -> Circuit:
+        """Return where the breaker stands now."""
+        return self._breaker.state(self._clock.monotonic())
 
     async def get(self, path: str) -> JsonObject:
         """GET a JSON object. Looking costs nothing, so limits do not hold it back.
@@ -208,6 +218,8 @@ class ProviderHttp:
                 ) if failed.may_retry else None  # fmt: skip
                 if wait is None:
                     raise failed.error from failed.__cause__
+                if self._metrics is not None:
+                    self._metrics.again(self.account.provider, throttled=failed.throttled)
             await self._clock.sleep(wait)
             waited += wait
 
@@ -215,21 +227,34 @@ class ProviderHttp:
         self._require_key()
         async with limits.slot():
             self._admit()
+            began = self._clock.monotonic()
             try:
                 answer = await self._without_httpx(attempt)
             except FailedAttempt as failed:
-                if failed.is_fault:
-                    self._breaker.failed(self._clock.monotonic())
-                else:
-                    self._breaker.succeeded()
+                self._note_failure(failed, began)
                 if failed.throttled:
                     await limits.throttled(failed.retry_after)
                 raise
             except BaseException:
                 self._breaker.abandoned()
+                self._count("cancelled", began)
                 raise
             self._breaker.succeeded()
+            self._count("answered", began)
             return answer
+
+    def _note_failure(self, failed: FailedAttempt, began: float) -> None:
+        if failed.is_fault:
+            self._breaker.failed(self._clock.monotonic())
+            self._count("failed", began)
+        else:
+            self._breaker.succeeded()
+            self._count("throttled" if failed.throttled else "refused", began)
+
+    def _count(self, outcome: str, began: float) -> None:
+        if self._metrics is not None:
+            seconds = self._clock.monotonic() - began
+            self._metrics.sent(self.account.provider, outcome, seconds)
 
     async def _without_httpx(self, attempt: Callable[[], Awaitable[T]]) -> T:
         """Run an attempt; every fault of the connection becomes a FailedAttempt."""

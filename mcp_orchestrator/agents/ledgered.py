@@ -1,15 +1,24 @@
 """A model whose every call is entered in the ledger first and settled afterwards."""
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from decimal import Decimal
 
 import anyio
 
 from mcp_orchestrator.agents.budgets import BudgetRules
-from mcp_orchestrator.agents.model import Model, ModelReply, ModelRequest, Progress
+from mcp_orchestrator.agents.metrics import ProviderMetrics
+from mcp_orchestrator.agents.model import (
+    Begin,
+    Model,
+    ModelReply,
+    ModelRequest,
+    Progress,
+    RemoteJobs,
+)
 from mcp_orchestrator.agents.prices import Prices, largest_use
 from mcp_orchestrator.clock import Clock
-from mcp_orchestrator.errors import AnswerLostError, OrchestratorError
+from mcp_orchestrator.errors import AnswerLostError, BudgetExceededError, OrchestratorError
 from mcp_orchestrator.store.ledger import Ledger, Outcome, PlannedCall, Spent
 
 
@@ -22,6 +31,7 @@ class LedgeredModel:
         clock: for latencies and the day of a budget.
         prices: for the most a call may cost; without them money is only counted afterwards.
         rules: what may be used; no limits by default.
+        metrics: counts calls, tokens and money; None for nothing.
     """
 
     def __init__(
@@ -32,6 +42,7 @@ class LedgeredModel:
         clock: Clock,
         prices: Prices | None = None,
         rules: BudgetRules | None = None,
+        metrics: ProviderMetrics | None = None,
     ) -> None:
         self.provider = inner.provider
         self.model = inner.model
@@ -40,17 +51,29 @@ class LedgeredModel:
         self._clock = clock
         self._prices = prices
         self._rules = rules or BudgetRules()
+        self._metrics = metrics
 
     async def ask(
-        self, request: ModelRequest, *, on_progress: Progress | None = None
+        self,
+        request: ModelRequest,
+        *,
+        on_progress: Progress | None = None,
+        jobs: RemoteJobs | None = None,
     ) -> ModelReply:
         """Enter the call, ask, settle it.
+
+        A call whose process died while its job went on at the provider's has an entry already,
+        and keeps it: the same job is not paid for twice.
 
         Raises:
             BudgetExceededError: a budget does not allow the call; nothing was sent.
             ProviderError: what the inner model raised; it is in the ledger.
         """
-        return await self.enter(request, lambda: self._inner.ask(request, on_progress=on_progress))
+        entered = await self._begin(request)
+        told = _ToldJobs(jobs, entered.resumed) if jobs is not None else None
+        return await self._finish(
+            entered, lambda: self._inner.ask(request, on_progress=on_progress, jobs=told)
+        )
 
     async def enter(
         self, request: ModelRequest, ask: Callable[[], Awaitable[ModelReply]]
@@ -65,20 +88,36 @@ class LedgeredModel:
             BudgetExceededError: a budget does not allow the call; nothing was sent.
             ProviderError: what the call raised; it is in the ledger.
         """
-        call = planned_call(self._inner, request, self._prices)
-        self._rules.require_small_enough(call)
-        entry_id = await self._enter(call, request)
-        started = self._clock.monotonic()
+        return await self._finish(await self._begin(request), ask)
+
+    async def _begin(self, request: ModelRequest) -> "_Entered":
+        now = self._clock.now()
+        prices = self._prices.at(now) if self._prices is not None else None
+        call = planned_call(self._inner, request, prices)
+        try:
+            self._rules.require_small_enough(call)
+            budgets = self._rules.budgets(request, now)
+            with anyio.CancelScope(shield=True):  # an entry nobody knows of is never settled
+                entry_id = await self._ledger.enter(call, budgets)
+                return _Entered(entry_id, request, self._ledger, self._clock.monotonic())
+        except BudgetExceededError:
+            self._count("over_budget")
+            raise
+        raise AssertionError("unreachable")  # a shield swallows nothing
+
+    async def _finish(
+        self, entered: "_Entered", ask: Callable[[], Awaitable[ModelReply]]
+    ) -> ModelReply:
         try:
             reply = await ask()
         except OrchestratorError as error:
             spent = None if isinstance(error, AnswerLostError) else Spent()
-            await self._settle(entry_id, Outcome.FAILED, spent, started, error_code=error.code)
+            await self._settle(entered, Outcome.FAILED, spent, error_code=error.code)
             raise
         except BaseException:  # cancelled, or a fault of ours: it may have been billed
-            await self._settle(entry_id, Outcome.CANCELLED, None, started)
+            await self._settle(entered, Outcome.CANCELLED, None)
             raise
-        await self._settle(entry_id, Outcome.ANSWERED, _spent(reply), started, reply=reply)
+        await self._settle(entered, Outcome.ANSWERED, _spent(reply), reply=reply)
         return reply
 
     async def check(self) -> str:
@@ -89,28 +128,67 @@ class LedgeredModel:
         """
         return await self._inner.check()
 
-    async def _enter(self, call: PlannedCall, request: ModelRequest) -> str:
-        budgets = self._rules.budgets(request, self._clock.now())
-        with anyio.CancelScope(shield=True):  # an entry nobody knows of would never be settled
-            return await self._ledger.enter(call, budgets)
-        raise AssertionError("unreachable")  # a shield swallows nothing
-
     async def _settle(
         self,
-        entry_id: str,
+        entered: "_Entered",
         outcome: Outcome,
         spent: Spent | None,
-        started: float,
         *,
         error_code: str | None = None,
         reply: ModelReply | None = None,
     ) -> None:
-        latency = self._clock.monotonic() - started
+        latency = self._clock.monotonic() - entered.started
+        self._count(outcome.value, reply)
         with anyio.CancelScope(shield=True):
             await self._ledger.settle(
-                entry_id, outcome, spent, latency_seconds=latency, error_code=error_code,
+                entered.entry_id, outcome, spent, latency_seconds=latency, error_code=error_code,
                 request_id=reply.request_id if reply is not None else None,
             )  # fmt: skip
+
+    def _count(self, outcome: str, reply: ModelReply | None = None) -> None:
+        if self._metrics is not None:
+            self._metrics.settled(self.provider, outcome, reply)
+
+
+@dataclass
+class _Entered:
+    """A call whose entry is on disk."""
+
+    entry_id: str
+    request: ModelRequest
+    ledger: Ledger
+    started: float
+
+    async def resumed(self) -> None:
+        """Take over the entry that was made when the job was begun, before a crash."""
+        if self.request.saga_id is None:
+            return
+        with anyio.CancelScope(shield=True):
+            self.entry_id = await self.ledger.resume(
+                self.entry_id, saga_id=self.request.saga_id, purpose=self.request.purpose
+            )
+
+
+class _ToldJobs:
+    """Remote jobs that tell when one was known already."""
+
+    def __init__(self, inner: RemoteJobs, on_known: Callable[[], Awaitable[None]]) -> None:
+        self._inner = inner
+        self._on_known = on_known
+
+    async def once(self, name: str, begin: Begin) -> str:
+        """Return the id that is known, or begin the job and keep its id."""
+        begun = False
+
+        async def noted() -> str:
+            nonlocal begun
+            begun = True
+            return await begin()
+
+        job_id = await self._inner.once(name, noted)
+        if not begun:
+            await self._on_known()
+        return job_id
 
 
 def planned_call(model: Model, request: ModelRequest, prices: Prices | None) -> PlannedCall:

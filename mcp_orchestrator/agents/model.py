@@ -14,6 +14,18 @@ T = TypeVar("T")
 #: Told in words what a long call is doing; called at most about once a second.
 Progress = Callable[[str], Awaitable[None]]
 
+#: Begins a job at the provider's and returns its id.
+Begin = Callable[[], Awaitable[str]]
+
+
+class RemoteJobs(Protocol):
+    """Remembers the jobs that were begun at a provider's, so that a crash does not repeat them."""
+
+    async def once(self, name: str, begin: Begin) -> str:
+        """Return the id that is known under a name, or begin the job and keep its id."""
+        ...
+
+
 #: How much a model is asked to think, from least to most (Perplexity's words).
 EFFORTS: Final = ("fast", "low", "medium", "high", "xhigh")
 
@@ -185,9 +197,19 @@ class Model(Protocol):
         ...
 
     async def ask(
-        self, request: ModelRequest, *, on_progress: Progress | None = None
+        self,
+        request: ModelRequest,
+        *,
+        on_progress: Progress | None = None,
+        jobs: RemoteJobs | None = None,
     ) -> ModelReply:
         """Ask and wait for the whole answer; cancelling stops the provider's work too.
+
+        Args:
+            request: the question.
+            on_progress: told in words how it goes.
+            jobs: remembers what runs at the provider's, so that asking again after a crash
+                resumes it; None where nobody will ask again.
 
         Raises:
             ProviderRejectedError: the same request will be refused again.

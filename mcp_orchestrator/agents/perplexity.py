@@ -22,9 +22,11 @@ from mcp_orchestrator.agents.chat_completions import (
 from mcp_orchestrator.agents.failures import Account, FailedAttempt, JsonObject, unusable_answer
 from mcp_orchestrator.agents.http import ProviderHttp
 from mcp_orchestrator.agents.model import (
+    Begin,
     ModelReply,
     ModelRequest,
     Progress,
+    RemoteJobs,
     SearchOptions,
     Usage,
 )
@@ -48,6 +50,9 @@ _SONAR: Final = {
 _LONG: Final = ("high", "xhigh")
 #: Seconds within which ``/cancel`` has to be answered; the caller is waiting to go.
 _CANCEL_PATIENCE = 3.0
+#: A run that is known from before may have been cancelled when its process ended in good order;
+#: then another is begun, but not without end.
+_MOST_RUNS = 5
 _PROBE = "/v1/responses/resp_mcp_orchestrator_probe"
 
 
@@ -97,12 +102,16 @@ class PerplexityModel:
         self._prices = prices
 
     async def ask(
-        self, request: ModelRequest, *, on_progress: Progress | None = None
+        self,
+        request: ModelRequest,
+        *,
+        on_progress: Progress | None = None,
+        jobs: RemoteJobs | None = None,
     ) -> ModelReply:
         """Ask and wait for the whole answer.
 
         Cancelling while a background run is under way cancels it at the vendor's too, so that
-        billing stops.
+        billing stops. A run that ``jobs`` knows from before a crash is gone on with.
 
         Raises:
             ProviderRejectedError: the same request will be refused again.
@@ -113,7 +122,7 @@ class PerplexityModel:
         try:
             match self._protocol:
                 case "agent":
-                    run = await self._finished_run(request, effort, on_progress)
+                    run = await self._finished_run(request, effort, on_progress, jobs)
                     return read_reply(
                         run, self._http.account, model=self._model or f"agent-{effort}",
                         prices=self._prices, latency_seconds=self._clock.monotonic() - started,
@@ -163,21 +172,56 @@ class PerplexityModel:
         return f"{self.provider} answers at {self._http.base_url}; {self.model}"
 
     async def _finished_run(
-        self, request: ModelRequest, effort: str, on_progress: Progress | None
+        self,
+        request: ModelRequest,
+        effort: str,
+        on_progress: Progress | None,
+        jobs: RemoteJobs | None,
     ) -> AgentRun:
         body = run_body(request, model=self._model, effort=effort)
         background = effort in _LONG if self._background is None else self._background
         if not background:
             return read_run(await self._http.post("/v1/responses", body), self._http.account)
-        body["background"] = True
-        started: list[JsonObject] = []
+        for number in range(_MOST_RUNS):
+            run = await self._background_run(body, on_progress, jobs or _Forgetful(), number)
+            if run is not None:
+                return run
+        raise unusable_answer(self._http.account, "runs that somebody cancels", may_retry=False)
+
+    async def _background_run(
+        self, body: JsonObject, on_progress: Progress | None, jobs: RemoteJobs, number: int
+    ) -> AgentRun | None:
+        """Begin a run, or go on with the one known; None when that one is gone."""
+        begun: list[JsonObject] = []
+        known: str | None = None
+
+        async def begin() -> str:
+            background = body | {"background": True}
+            data = await self._http.post("/v1/responses", background, on_answer=begun.append)
+            return read_run(data, self._http.account).id
+
         try:
-            data = await self._http.post("/v1/responses", body, on_answer=started.append)
-            return await self._poll(read_run(data, self._http.account), on_progress)
+            known = await jobs.once(f"run.{number}", begin)
+            if begun:
+                return await self._poll(read_run(begun[-1], self._http.account), on_progress)
+            run = await self._look(known)
+            if run is None or run.status == "cancelled":
+                return None
+            return await self._poll(run, on_progress)
         except BaseException:  # we shall never read it, so nobody should pay for it
-            if started:
-                await self._cancel(started[-1].get("id"))
+            run_id = begun[-1].get("id") if begun else known
+            if run_id:
+                await self._cancel(run_id)
             raise
+
+    async def _look(self, run_id: str) -> AgentRun | None:
+        try:
+            data = await self._http.get(f"/v1/responses/{run_id}")
+        except ProviderRejectedError as error:
+            if error.status == 404:  # vendors do not keep runs for ever
+                return None
+            raise
+        return read_run(data, self._http.account)
 
     async def _poll(self, run: AgentRun, on_progress: Progress | None) -> AgentRun:
         started, pause = self._clock.monotonic(), self._first_poll
@@ -219,6 +263,14 @@ class PerplexityModel:
             provider=self.provider, model=model, prices=self._prices,
             latency_seconds=self._clock.monotonic() - started,
         )  # fmt: skip
+
+
+class _Forgetful:
+    """Remembers no job: for callers that will not ask again."""
+
+    async def once(self, name: str, begin: Begin) -> str:  # noqa: ARG002 - the port's signature
+        """Begin it."""
+        return await begin()
 
 
 def _sonar_body(request: ModelRequest, model: str) -> JsonObject:

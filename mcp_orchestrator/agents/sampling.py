@@ -18,7 +18,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mcp_orchestrator.agents.bell import Bell
-from mcp_orchestrator.agents.model import ModelReply, ModelRequest, Progress
+from mcp_orchestrator.agents.model import ModelReply, ModelRequest, Progress, RemoteJobs
 from mcp_orchestrator.clock import Clock
 from mcp_orchestrator.errors import (
     InvalidInputError,
@@ -239,7 +239,11 @@ class SamplingModel:
         self._timeout = timeout
 
     async def ask(
-        self, request: ModelRequest, *, on_progress: Progress | None = None
+        self,
+        request: ModelRequest,
+        *,
+        on_progress: Progress | None = None,
+        jobs: RemoteJobs | None = None,  # noqa: ARG002 - the mailbox remembers by itself
     ) -> ModelReply:
         """Post the question and wait for its answer.
 

@@ -36,13 +36,14 @@ def spend(
 
 def _table(by: By, found: dict[str, Totals]) -> Table:
     table = Table()
-    for heading in (by, "calls", "cached", "failed", "tokens in", "tokens out", "cost"):
+    for heading in (by, "calls", "cached", "hit rate", "failed", "tokens in", "tokens out", "cost"):
         table.add_column(heading, overflow="fold")
     for name, totals in sorted(found.items()):
         cost = ", ".join(f"{amount:f} {currency}" for currency, amount in totals.cost.items())
         counts = (
             totals.calls,
             totals.cached_calls,
+            f"{totals.hit_rate:.0%}",
             totals.failed_calls,
             totals.input_tokens,
             totals.output_tokens,

@@ -1,13 +1,14 @@
 """The code loop: reason, generate, test, fix, as one durable saga."""
 
 from mcp_orchestrator.codeloop.delivery import Deliveries
-from mcp_orchestrator.codeloop.loop import LOOP_TYPE, CodeLoop, loop_definition
+from mcp_orchestrator.codeloop.loop import APPROVAL, LOOP_TYPE, CodeLoop, loop_definition
 from mcp_orchestrator.codeloop.problem import Budget, Choice, Problem
 from mcp_orchestrator.codeloop.reply import extract_code
 from mcp_orchestrator.codeloop.report import LoopResult, describe, describe_spend, write_report
 from mcp_orchestrator.codeloop.roles import NO_PROVIDER_REMEDY, Roles
 
 __all__ = [
+    "APPROVAL",
     "LOOP_TYPE",
     "NO_PROVIDER_REMEDY",
     "Budget",

@@ -1,5 +1,6 @@
 """One program that was proposed, and what its tests said (pure)."""
 
+import ast
 import hashlib
 from collections.abc import Mapping
 from typing import Literal
@@ -30,7 +31,11 @@ class Failure(BaseModel):
 
 
 class Attempt(BaseModel):
-    """A candidate and its one test run."""
+    """A candidate and its test run.
+
+    ``mended`` says what was put right without asking a model. ``agreeing_tests`` are tests that a
+    model wrote and that it passes; they only choose among programs that pass all of the user's.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -42,11 +47,14 @@ class Attempt(BaseModel):
     failed: int
     all_passed: bool
     passing_tests: list[str] = []
+    agreeing_tests: list[str] = []
+    mended: list[str] = []
     failures: list[Failure] = []
     status: str
     reason: str = ""
     run_id: str
     risk_score: float = 0
+    risk_rules: list[str] = []
 
     @property
     def fingerprint(self) -> str:
@@ -58,13 +66,14 @@ class Attempt(BaseModel):
     def summary(self) -> str:
         """Say in one line how it went."""
         total = self.passed + self.failed
+        mended = f" after mending it ({'; '.join(self.mended)})" if self.mended else ""
         if self.all_passed:
-            return f"passed all {total} tests"
+            return f"passed all {total} tests{mended}"
         if total == 0:
             return f"no test ran ({self.status}: {self.reason or 'no result'})"
         first = self.failures[0] if self.failures else None
         detail = f"; {first.test}: {first.headline}" if first else ""
-        return f"passed {self.passed} of {total}{detail}"
+        return f"passed {self.passed} of {total}{mended}{detail}"
 
 
 def read_attempt(
@@ -96,7 +105,16 @@ def read_attempt(
         reason=_reason(report),
         run_id=report.run.run_id,
         risk_score=report.run.risk.score,
+        risk_rules=list(report.run.risk.rules),
     )
+
+
+def same_program(one: Attempt, other: Attempt) -> bool:
+    """Tell whether two attempts differ in their layout and comments at the most."""
+    try:
+        return ast.dump(ast.parse(one.code)) == ast.dump(ast.parse(other.code))
+    except (SyntaxError, ValueError):
+        return one.code == other.code
 
 
 def untested_attempt(

@@ -1,23 +1,30 @@
-"""The code loop as a saga: reason → generate → refine → deliver.
+"""The code loop as a saga: reason → generate → refine → approve → deliver.
 
 Each step is an action; what it returns is the next one's input. The program that passes ends the
-loop; otherwise at most two repairs of one line of attack, then a fresh start, until a budget is
-spent ("debugging decay": most of a model's ability to repair is gone after two or three tries).
+loop; otherwise it is repaired or written anew until a budget is spent. A person is asked before
+the delivery where the program is risky.
 """
 
 from typing import cast
 
-from pydantic import BaseModel, ConfigDict, JsonValue
+from pydantic import BaseModel, JsonValue
 
-from mcp_orchestrator.agents import Message, Model, ModelRequest
+from mcp_orchestrator.agents import Model, ModelRequest
 from mcp_orchestrator.codeloop import feedback
-from mcp_orchestrator.codeloop.attempt import Attempt, Origin
+from mcp_orchestrator.codeloop.attempt import Attempt, same_program
 from mcp_orchestrator.codeloop.delivery import Deliveries
 from mcp_orchestrator.codeloop.problem import Problem
+from mcp_orchestrator.codeloop.progress import Plan, Progress
 from mcp_orchestrator.codeloop.ranking import best_attempt
 from mcp_orchestrator.codeloop.reply import extract_code
-from mcp_orchestrator.codeloop.report import LoopResult, write_patch, write_report
+from mcp_orchestrator.codeloop.report import (
+    LoopResult,
+    approval_question,
+    write_patch,
+    write_report,
+)
 from mcp_orchestrator.codeloop.roles import Roles
+from mcp_orchestrator.codeloop.search import Search
 from mcp_orchestrator.codeloop.spend import Spend
 from mcp_orchestrator.codeloop.workbench import Workbench, ask
 from mcp_orchestrator.packs import Registry
@@ -25,28 +32,9 @@ from mcp_orchestrator.saga import JsonObject, SagaDefinition, SagaStep, StepHand
 from mcp_orchestrator.sandbox import Sandbox
 
 LOOP_TYPE = "code_loop"
+#: What the saga calls a person's approval of the delivery.
+APPROVAL = "delivery"
 _GENERATED_TESTS = 6
-
-
-class Plan(BaseModel):
-    """What the step `reason` found out."""
-
-    model_config = ConfigDict(frozen=True)
-
-    analysis: str
-    tests: str
-    tests_generated: bool
-    spend: Spend
-
-
-class Progress(BaseModel):
-    """Where the steps `generate` and `refine` left off."""
-
-    model_config = ConfigDict(frozen=True)
-
-    attempts: list[Attempt]
-    spend: Spend
-    stop_reason: str = ""
 
 
 class CodeLoop:
@@ -57,15 +45,23 @@ class CodeLoop:
         sandbox: where programs are tested.
         deliveries: where the finished program goes.
         concurrency: how many candidates one loop asks for at once.
+        approval_risk: the risk score from which a person is asked before the delivery.
     """
 
     def __init__(
-        self, roles: Roles, sandbox: Sandbox, deliveries: Deliveries, *, concurrency: int
+        self,
+        roles: Roles,
+        sandbox: Sandbox,
+        deliveries: Deliveries,
+        *,
+        concurrency: int,
+        approval_risk: int,
     ) -> None:
         self._roles = roles
         self._sandbox = sandbox
         self._deliveries = deliveries
         self._concurrency = concurrency
+        self._approval_risk = approval_risk
 
     def register(self, registry: Registry) -> None:
         """Add the loop's actions to a registry."""
@@ -78,6 +74,15 @@ class CodeLoop:
     async def reason(self, arguments: JsonObject, step: StepHandle) -> JsonValue:
         """Analyse the problem; without tests of the user's, have some written."""
         problem = Problem.model_validate(arguments["problem"])
+        analysis, tests, spend = "", problem.tests, Spend()
+        if problem.analyse:
+            analysis, spend = await self._analyse(problem, step)
+        if not tests:
+            tests, spend = await self._write_tests(problem, step, spend)
+        generated = not problem.tests
+        return _json(Plan(analysis=analysis, tests=tests, tests_generated=generated, spend=spend))
+
+    async def _analyse(self, problem: Problem, step: StepHandle) -> tuple[str, Spend]:
         reasoner = self._roles.reasoner(problem.provider, step.saga_id)
         await step.report_progress(f"reasoning about the problem with {reasoner.model}")
         request = ModelRequest(
@@ -86,21 +91,13 @@ class CodeLoop:
             seed=0,
         )
         reply = await ask(step, reasoner, "analysis", request)
-        spend = Spend().with_reply(reply)
-        tests, generated = problem.tests, False
-        if not tests:
-            coder = self._roles.coder(problem.provider, step.saga_id)
-            tests, spend = await self._write_tests(problem, step, coder, spend)
-            generated = True
-        plan = Plan(
-            analysis=reply.text.strip(), tests=tests, tests_generated=generated, spend=spend
-        )
-        return _json(plan)
+        return reply.text.strip(), Spend().with_reply(reply)
 
     async def _write_tests(
-        self, problem: Problem, step: StepHandle, coder: Model, spend: Spend
+        self, problem: Problem, step: StepHandle, spend: Spend
     ) -> tuple[str, Spend]:
-        await step.report_progress(f"no tests were given: asking {coder.model} for some")
+        coder = self._roles.coder(problem.provider, step.saga_id)
+        await step.report_progress(f"asking {coder.model} for tests")
         request = ModelRequest(
             messages=feedback.tests_request(problem, _GENERATED_TESTS),
             max_tokens=problem.budget.reply_tokens,
@@ -122,16 +119,42 @@ class CodeLoop:
                 for number in range(problem.candidates)
             ]
         )
-        return _json(Progress(attempts=attempts, spend=bench.spend))
+        tests, attempts = await self._choose(problem, attempts, bench, step)
+        return _json(Progress(attempts=attempts, spend=bench.spend, generated_tests=tests))
+
+    async def _choose(
+        self, problem: Problem, attempts: list[Attempt], bench: Workbench, step: StepHandle
+    ) -> tuple[str, list[Attempt]]:
+        """Have tests written where several different programs pass all of the user's."""
+        passing = [attempt for attempt in attempts if attempt.all_passed]
+        differ = any(not same_program(passing[0], attempt) for attempt in passing[1:])
+        if not problem.tests or not differ or not bench.spend.calls_left(problem.budget):
+            return "", attempts
+        tests, bench.spend = await self._write_tests(problem, step, bench.spend)
+        if not tests.strip():
+            return "", attempts
+        told = {attempt.number: attempt for attempt in await bench.tell_apart(passing, tests)}
+        return tests, [told.get(attempt.number, attempt) for attempt in attempts]
 
     async def refine(self, arguments: JsonObject, step: StepHandle) -> JsonValue:
         """Repair the best attempt, or start afresh, until one passes or a limit is reached."""
         problem, plan = _problem_and_plan(arguments)
         generated = Progress.model_validate(arguments["generated"])
         bench = self._workbench(problem, plan, step, generated.spend)
-        search = _Search(problem, plan, bench, self._diagnostician(problem, step), step)
+        search = Search(problem, plan, bench, self._diagnostician(problem, step), step)
         stop_reason = await search.run(list(generated.attempts))
-        return _json(Progress(attempts=search.attempts, spend=bench.spend, stop_reason=stop_reason))
+        best = best_attempt(search.attempts) if search.attempts else None
+        risky = best is not None and best.risk_score >= self._approval_risk
+        return _json(
+            Progress(
+                attempts=search.attempts,
+                spend=bench.spend,
+                generated_tests=generated.generated_tests,
+                stop_reason=stop_reason,
+                needs_approval=risky,
+                question=approval_question(best) if best is not None and risky else "",
+            )
+        )
 
     async def deliver(self, arguments: JsonObject, step: StepHandle) -> JsonValue:
         """Write the program, its tests and the report where a person finds them."""
@@ -144,6 +167,7 @@ class CodeLoop:
             code=best.code if best else "",
             tests=plan.tests,
             tests_generated=plan.tests_generated,
+            more_tests=refined.generated_tests,
             best=best.number if best else None,
             attempts=refined.attempts,
             analysis=plan.analysis,
@@ -181,96 +205,6 @@ class CodeLoop:
         return None if same else reasoner
 
 
-class _Search:
-    """The repairs and fresh starts of the step `refine`."""
-
-    def __init__(
-        self,
-        problem: Problem,
-        plan: Plan,
-        bench: Workbench,
-        diagnostician: Model | None,
-        step: StepHandle,
-    ) -> None:
-        self.attempts: list[Attempt] = []
-        self._problem = problem
-        self._plan = plan
-        self._bench = bench
-        self._diagnostician = diagnostician
-        self._step = step
-
-    async def run(self, attempts: list[Attempt]) -> str:
-        """Search on from the candidates; return why it stopped."""
-        self.attempts = attempts
-        if not self._plan.tests.strip():
-            return "there are no tests to decide by"
-        starts_left = self._problem.fresh_starts
-        line = best_attempt(attempts) if attempts else None
-        while True:
-            stop = self._stop_reason(line)
-            if stop:
-                return stop
-            if line is not None:
-                line = await self._repair_line(line)
-                if line.all_passed or self._stop_reason(line):
-                    continue
-            if starts_left == 0:
-                return "every line of attack failed"
-            starts_left -= 1
-            line = await self._fresh_start(best_attempt(self.attempts) if self.attempts else None)
-
-    def _stop_reason(self, latest: Attempt | None) -> str | None:
-        if latest is not None and latest.all_passed:
-            return f"attempt {latest.number + 1} passed all tests"
-        return self._bench.spend.exhausted(self._problem.budget)
-
-    async def _repair_line(self, line: Attempt) -> Attempt:
-        """Repair one attempt a few times; stop when it passes, or fails the same way again.
-
-        A repair that made it worse is not built upon.
-        """
-        for _ in range(self._problem.repairs):
-            if self._bench.spend.exhausted(self._problem.budget):
-                break
-            diagnosis = await self._diagnose(line)
-            messages = feedback.repair_request(self._problem, line, diagnosis)
-            repaired = await self._next_attempt("repair", messages, parent=line.number)
-            stuck = repaired.fingerprint == line.fingerprint
-            line = best_attempt([repaired, line])
-            if line.all_passed or stuck:
-                break
-        return line
-
-    async def _fresh_start(self, failed: Attempt | None) -> Attempt:
-        number = len(self.attempts)
-        if failed is None:
-            messages = feedback.candidate_request(self._problem, self._plan.analysis, number)
-        else:
-            messages = feedback.fresh_request(self._problem, self._plan.analysis, failed, number)
-        return await self._next_attempt("fresh start", messages, parent=None)
-
-    async def _next_attempt(
-        self, origin: Origin, messages: tuple[Message, ...], *, parent: int | None
-    ) -> Attempt:
-        attempt = await self._bench.attempt(len(self.attempts), origin, messages, parent=parent)
-        self.attempts.append(attempt)
-        return attempt
-
-    async def _diagnose(self, line: Attempt) -> str:
-        left = self._bench.spend.calls_left(self._problem.budget)
-        if self._diagnostician is None or left < 2:
-            return ""
-        await self._step.report_progress(f"asking {self._diagnostician.model} why it failed")
-        request = ModelRequest(
-            messages=feedback.diagnosis_request(self._problem, line),
-            max_tokens=min(self._problem.budget.reply_tokens, 1024),
-            seed=line.number,
-        )
-        reply = await ask(self._step, self._diagnostician, f"diagnosis.{line.number}", request)
-        self._bench.spend = self._bench.spend.with_reply(reply)
-        return reply.text.strip()
-
-
 def loop_definition() -> SagaDefinition:
     """Return the saga that a loop is."""
     problem: JsonValue = {"$ref": "input"}
@@ -279,7 +213,7 @@ def loop_definition() -> SagaDefinition:
     refined: JsonValue = {"$ref": "steps.refine.result"}
     return SagaDefinition(
         name=LOOP_TYPE,
-        version="1",
+        version="2",
         steps=(
             SagaStep("reason", "loop.reason", arguments={"problem": problem}),
             SagaStep("generate", "loop.generate", arguments={"problem": problem, "plan": plan}),
@@ -287,6 +221,15 @@ def loop_definition() -> SagaDefinition:
                 "refine",
                 "loop.refine",
                 arguments={"problem": problem, "plan": plan, "generated": generated},
+            ),
+            SagaStep(
+                "approve",
+                "saga.approval",
+                arguments={
+                    "approval": APPROVAL,
+                    "needed": {"$ref": "steps.refine.result.needs_approval"},
+                    "question": {"$ref": "steps.refine.result.question"},
+                },
             ),
             SagaStep(
                 "deliver",

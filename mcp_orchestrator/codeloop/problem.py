@@ -58,11 +58,14 @@ class Problem(BaseModel):
     allowed_imports: list[str] | None = Field(
         default=None, description="Modules the program may import; any, if left out."
     )
+    analyse: bool = Field(
+        default=True, description="Whether the reasoning model is asked first; costs one call."
+    )
     candidates: int = Field(default=4, ge=1, le=16, description="First attempts, side by side.")
     repairs: int = Field(
         default=2, ge=0, le=5, description="Repairs of one line of attack before a fresh start."
     )
-    fresh_starts: int = Field(default=2, ge=0, le=10, description="New approaches after that.")
+    fresh_starts: int = Field(default=2, ge=0, le=100, description="New approaches after that.")
     budget: Budget = Budget()
     provider: Choice = Field(
         default="configured",

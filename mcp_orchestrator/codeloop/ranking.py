@@ -2,7 +2,8 @@
 
 The attempt that passes most tests wins. Among equals, agreement decides: a group of attempts that
 pass exactly the same tests is worth its size times the number of those tests (dual execution
-agreement, CodeT, Chen et al. 2022).
+agreement, CodeT, Chen et al. 2022). First the tests that decide are counted so, then those that a
+model wrote to tell apart programs that pass them: a generated test never overrules a user's.
 """
 
 from collections import Counter
@@ -18,19 +19,24 @@ def best_attempt(attempts: Sequence[Attempt]) -> Attempt:
 
 def rank(attempts: Sequence[Attempt]) -> list[Attempt]:
     """Order attempts, the best first; the shorter, then the earlier one wins a tie."""
-    groups = Counter(frozenset(attempt.passing_tests) for attempt in attempts)
+    deciding = _agreement([attempt.passing_tests for attempt in attempts])
+    telling_apart = _agreement([attempt.agreeing_tests for attempt in attempts])
 
-    def worth(attempt: Attempt) -> tuple[bool, int, int, bool, int, int]:
-        passing = frozenset(attempt.passing_tests)
-        agreement = groups[passing] * len(passing)
-        ran = attempt.passed + attempt.failed > 0
+    def worth(attempt: Attempt) -> tuple[bool, int, int, bool, int, int, int]:
         return (
             attempt.all_passed,
-            len(passing),
-            agreement,
-            ran,
+            len(set(attempt.passing_tests)),
+            deciding[frozenset(attempt.passing_tests)],
+            attempt.passed + attempt.failed > 0,
+            telling_apart[frozenset(attempt.agreeing_tests)],
             -len(attempt.code),
             -attempt.number,
         )
 
     return sorted(attempts, key=worth, reverse=True)
+
+
+def _agreement(passing: Sequence[Sequence[str]]) -> dict[frozenset[str], int]:
+    """Return what each group that passes the same tests is worth: its size times their number."""
+    sizes = Counter(frozenset(tests) for tests in passing)
+    return {tests: size * len(tests) for tests, size in sizes.items()}

@@ -11,7 +11,10 @@ from mcp_orchestrator.codeloop.spend import Spend
 
 
 class LoopResult(BaseModel):
-    """The outcome of a loop."""
+    """The outcome of a loop.
+
+    ``tests`` decided; ``more_tests`` a model wrote, besides, to choose among programs that pass.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -20,6 +23,7 @@ class LoopResult(BaseModel):
     code: str
     tests: str
     tests_generated: bool
+    more_tests: str = ""
     best: int | None
     attempts: list[Attempt]
     analysis: str
@@ -45,6 +49,7 @@ def write_report(problem: Problem, result: LoopResult) -> str:
         "",
         "## Tests" + (" (generated, not the user's)" if result.tests_generated else ""),
         f"```python\n{result.tests.strip()}\n```",
+        *_more_tests(result),
         "",
         "## Program",
         f"```python\n{result.code.strip()}\n```",
@@ -55,6 +60,28 @@ def write_report(problem: Problem, result: LoopResult) -> str:
     if result.analysis:
         lines += ["", "## Analysis", result.analysis]
     return "\n".join(lines) + "\n"
+
+
+def _more_tests(result: LoopResult) -> list[str]:
+    if not result.more_tests:
+        return []
+    chosen = [each for each in result.attempts if each.all_passed]
+    lines = [f"- attempt {each.number + 1} passes {len(each.agreeing_tests)}" for each in chosen]
+    return [
+        "",
+        "## Generated tests (not the user's; they chose among programs that pass the user's)",
+        *lines,
+        f"```python\n{result.more_tests.strip()}\n```",
+    ]
+
+
+def approval_question(attempt: Attempt) -> str:
+    """Return what a person is asked before a risky program is delivered."""
+    rules = f" ({', '.join(attempt.risk_rules)})" if attempt.risk_rules else ""
+    return (
+        f"The program that {attempt.summary} has a risk score of {attempt.risk_score:g}{rules}."
+        " May it be delivered?"
+    )
 
 
 def describe(attempt: Attempt) -> str:

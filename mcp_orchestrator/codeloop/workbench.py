@@ -10,14 +10,18 @@ from typing import cast
 import anyio
 from pydantic import JsonValue, TypeAdapter
 
-from mcp_orchestrator.agents import Message, Model, ModelReply, ModelRequest
+from mcp_orchestrator.agents import Begin, Message, Model, ModelReply, ModelRequest
 from mcp_orchestrator.codeloop.attempt import Attempt, Origin, read_attempt, untested_attempt
+from mcp_orchestrator.codeloop.mending import mend
 from mcp_orchestrator.codeloop.problem import Problem
 from mcp_orchestrator.codeloop.reply import extract_code, imported_modules
 from mcp_orchestrator.codeloop.spend import Spend
 from mcp_orchestrator.errors import ProviderRejectedError
 from mcp_orchestrator.saga import BusinessRefusalError, StepHandle
 from mcp_orchestrator.sandbox import Sandbox, TestRequest
+
+#: The first try is the likeliest program; the later ones are to differ from it and one another.
+_TEMPERATURES = (0.2, 0.8, 0.6, 1.0)
 
 _Run = TypeAdapter(tuple[Attempt, float])
 
@@ -108,9 +112,21 @@ class Workbench:
         return ModelRequest(
             messages=messages,
             max_tokens=self.problem.budget.reply_tokens,
-            temperature=0.2 if number == 0 else 0.8,
+            temperature=_TEMPERATURES[number % len(_TEMPERATURES)],
             seed=number,
         )
+
+    async def tell_apart(self, attempts: list[Attempt], tests: str) -> list[Attempt]:
+        """Run tests that a model wrote on programs that pass the tests that decide."""
+        told: list[Attempt] = []
+        for attempt in attempts:
+            memo = f"apart.{attempt.number}"
+            run, seconds = await self._run(
+                memo, tests, attempt.number, attempt.origin, attempt.code
+            )
+            self.spend = self.spend.with_run(seconds)
+            told.append(attempt.model_copy(update={"agreeing_tests": run.passing_tests}))
+        return told
 
     async def _test(
         self, number: int, origin: Origin, code: str, parent: int | None
@@ -118,12 +134,33 @@ class Workbench:
         objection = self._objection(code)
         if objection:
             return untested_attempt(number, origin, code, objection, parent=parent), 0.0
+        memo = f"test.{number}"
+        attempt, seconds = await self._run(memo, self._tests, number, origin, code, parent=parent)
+        mended = None if attempt.passed else mend(code, self.problem.allowed_imports)
+        if mended is None:
+            return attempt, seconds
+        again, more = await self._run(
+            f"{memo}.mended", self._tests, number, origin, mended.code, parent=parent
+        )
+        if again.passed > attempt.passed:
+            attempt = again.model_copy(update={"mended": list(mended.notes)})
+        return attempt, seconds + more
 
+    async def _run(
+        self,
+        memo: str,
+        tests: str,
+        number: int,
+        origin: Origin,
+        code: str,
+        *,
+        parent: int | None = None,
+    ) -> tuple[Attempt, float]:
         async def run() -> JsonValue:
             report = await self._sandbox.run_tests(
                 TestRequest(
                     code=code,
-                    tests=self._tests,
+                    tests=tests,
                     module_name=self.problem.module_name,
                     files=self.problem.files,
                     owner=self._step.user_id,
@@ -135,7 +172,7 @@ class Workbench:
                 "JsonValue", _Run.dump_python((attempt, report.run.duration_seconds), mode="json")
             )
 
-        return _Run.validate_python(await self._step.memo(f"test.{number}", run))
+        return _Run.validate_python(await self._step.memo(memo, run))
 
     def _objection(self, code: str) -> str:
         if not code:
@@ -171,13 +208,26 @@ async def ask(step: StepHandle, model: Model, memo: str, request: ModelRequest) 
     )
 
     async def call() -> JsonValue:
-        return cast("JsonValue", (await model.ask(addressed)).to_json())
+        jobs = _MemoisedJobs(step, memo)
+        return cast("JsonValue", (await model.ask(addressed, jobs=jobs)).to_json())
 
     try:
         recorded = await step.memo(memo, call)
     except ProviderRejectedError as error:
         raise BusinessRefusalError(error.message, remedy=error.remedy) from error
     return ModelReply.from_json(cast("dict[str, object]", recorded))
+
+
+class _MemoisedJobs:
+    """Keeps the id of a job at the provider's as a memo, beside that of its answer."""
+
+    def __init__(self, step: StepHandle, memo: str) -> None:
+        self._step = step
+        self._memo = memo
+
+    async def once(self, name: str, begin: Begin) -> str:
+        """Return the id that is known for this saga, or begin the job and keep its id."""
+        return await self._step.memo(f"{self._memo}.{name}", begin)
 
 
 async def _all_of(calls: list[Callable[[], Awaitable[Attempt]]]) -> list[Attempt]:

@@ -38,7 +38,7 @@ class HealthReport(BaseModel):
 
 async def examine(runtime: Runtime) -> HealthReport:
     """Ask every part; none is waited for longer than ten seconds."""
-    questions = [_store, _queue, _sandbox, _reasoning, _code, _packs]
+    questions = [_store, _queue, _sandbox, _reasoning, _code, _spending, _packs]
     answers: dict[int, PartHealth] = {}
 
     async def ask(index: int) -> None:
@@ -79,14 +79,14 @@ async def _sandbox(runtime: Runtime) -> PartHealth:
 
 
 async def _reasoning(runtime: Runtime) -> PartHealth:
-    return await _model("reasoning", runtime.providers.reasoner)
+    return await _model("reasoning", runtime.providers.reasoner, runtime)
 
 
 async def _code(runtime: Runtime) -> PartHealth:
-    return await _model("code", runtime.providers.deepseek)
+    return await _model("code", runtime.providers.deepseek, runtime)
 
 
-async def _model(part: str, model: Model | None) -> PartHealth:
+async def _model(part: str, model: Model | None, runtime: Runtime) -> PartHealth:
     if model is None:
         return PartHealth(
             part=part,
@@ -96,7 +96,26 @@ async def _model(part: str, model: Model | None) -> PartHealth:
             detail="no key is set: works for clients that offer sampling",
             remedy=NO_PROVIDER_REMEDY,
         )
-    return await _answer(part, f"{model.provider} {model.model}", model.check, required=True)
+
+    async def check() -> str:
+        circuit = runtime.providers.circuits[model.provider]()
+        return f"{await model.check()}; circuit {circuit.value}"
+
+    return await _answer(part, f"{model.provider} {model.model}", check, required=True)
+
+
+async def _spending(runtime: Runtime) -> PartHealth:
+    async def check() -> str:
+        midnight = runtime.clock.now().replace(hour=0, minute=0, second=0, microsecond=0)
+        today = await runtime.ledger.totals(since=midnight)
+        cost = ", ".join(f"{amount:f} {currency}" for currency, amount in today.cost.items())
+        return (
+            f"since midnight UTC: {today.calls} calls ({today.failed_calls} failed),"
+            f" {today.cached_calls} more from the cache ({today.hit_rate:.0%}),"
+            f" {today.tokens} tokens, {cost or 'no cost told'}"
+        )
+
+    return await _answer("spending", "the ledger", check, required=False)
 
 
 async def _packs(runtime: Runtime) -> PartHealth:

@@ -1,8 +1,8 @@
 """The models that the settings name: connection, limits, ledger, budgets and cache around each."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pydantic import SecretStr
 
@@ -13,6 +13,7 @@ from mcp_orchestrator.agents import (
     CachedModel,
     CacheSettings,
     CallLimits,
+    Circuit,
     DeepSeekModel,
     LedgeredModel,
     LimitSettings,
@@ -21,12 +22,15 @@ from mcp_orchestrator.agents import (
     Model,
     ModelReply,
     ModelRequest,
+    PeakHours,
     PerplexityModel,
     Prices,
     ProviderHttp,
+    ProviderMetrics,
     SearchOptions,
     SharedLimits,
     Timeouts,
+    peak_windows,
     player,
     recorder,
 )
@@ -54,6 +58,10 @@ class Providers:
     deepseek: Model | None
     search: SearchCall | None = None
     complete: CompleteCall | None = None
+    #: Where the breakers stand, by provider.
+    circuits: Mapping[str, Callable[[], Circuit]] = field(
+        default_factory=dict[str, Callable[[], Circuit]]
+    )
 
     @property
     def reasoner(self) -> Model | None:
@@ -71,6 +79,7 @@ class ProviderFactory:
         ledger: where every call is entered.
         clock: the source of time.
         stack: closes the connections.
+        metrics: counts what is asked and what it costs.
     """
 
     def __init__(
@@ -82,6 +91,7 @@ class ProviderFactory:
         ledger: Ledger,
         clock: Clock,
         stack: AsyncExitStack,
+        metrics: ProviderMetrics,
     ) -> None:
         self._settings = settings
         self._database = database
@@ -89,7 +99,9 @@ class ProviderFactory:
         self._ledger = ledger
         self._clock = clock
         self._stack = stack
+        self._metrics = metrics
         self._rules = _budget_rules(settings)
+        self._circuits: dict[str, Callable[[], Circuit]] = {}
 
     async def build(self) -> Providers:
         """Build the models that are configured.
@@ -99,7 +111,7 @@ class ProviderFactory:
         """
         perplexity, search = await self._perplexity()
         deepseek, complete = await self._deepseek()
-        return Providers(perplexity, deepseek, search, complete)
+        return Providers(perplexity, deepseek, search, complete, self._circuits)
 
     async def _perplexity(self) -> tuple[Model | None, SearchCall | None]:
         settings = self._settings
@@ -166,7 +178,9 @@ class ProviderFactory:
             timeouts=Timeouts(whole=settings.provider_timeout_seconds),
             limits=self._limits(account.provider),
             transport=transport,
+            metrics=self._metrics,
         )
+        self._circuits[account.provider] = http.circuit
         return await self._stack.enter_async_context(http)
 
     def _limits(self, provider: str) -> CallLimits:
@@ -181,8 +195,9 @@ class ProviderFactory:
 
     def _ledgered(self, model: Model, prices: Prices | None) -> LedgeredModel:
         return LedgeredModel(
-            model, self._ledger, clock=self._clock, prices=prices, rules=self._rules
-        )
+            model, self._ledger, clock=self._clock, prices=prices, rules=self._rules,
+            metrics=self._metrics,
+        )  # fmt: skip
 
     def _cached(self, ledgered: LedgeredModel) -> Model:
         settings = self._settings
@@ -191,7 +206,7 @@ class ProviderFactory:
         kept = CacheSettings(
             time_to_live=settings.answer_cache_seconds, most=settings.answer_cache_size
         )
-        cache = AnswerCache(self._database, self._committer, self._clock, kept)
+        cache = AnswerCache(self._database, self._committer, self._clock, kept, self._metrics)
         return CachedModel(ledgered, cache, self._ledger)
 
 
@@ -219,4 +234,5 @@ def _deepseek_prices(settings: Settings) -> Prices:
         settings.deepseek_input_price,
         settings.deepseek_cached_price,
         settings.deepseek_output_price,
+        PeakHours(peak_windows(settings.deepseek_peak_hours), settings.deepseek_peak_factor),
     )

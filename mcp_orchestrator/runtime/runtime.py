@@ -13,7 +13,7 @@ from datetime import timedelta
 import anyio
 from prometheus_client import CollectorRegistry
 
-from mcp_orchestrator.agents import SamplingMailbox, SamplingModel
+from mcp_orchestrator.agents import ProviderMetrics, SamplingMailbox, SamplingModel
 from mcp_orchestrator.clock import Clock, SystemClock
 from mcp_orchestrator.codeloop import CodeLoop, Deliveries, Roles
 from mcp_orchestrator.errors import OrchestratorError, SandboxUnavailableError
@@ -177,8 +177,9 @@ async def _build(settings: Settings, clock: Clock, stack: AsyncExitStack) -> Run
     ledger = Ledger(database, committer, clock)
     mailbox = SamplingMailbox(database, committer, clock, claim=_NO_CLAIM)
     factory = ProviderFactory(
-        settings, database=database, committer=committer, ledger=ledger, clock=clock, stack=stack
-    )
+        settings, database=database, committer=committer, ledger=ledger, clock=clock, stack=stack,
+        metrics=ProviderMetrics(metrics),
+    )  # fmt: skip
     providers = await factory.build()
     runs = RunStore(database, committer)
     await runs.forget_files(clock.now() - timedelta(days=settings.sandbox_keep_days))
@@ -193,7 +194,13 @@ async def _build(settings: Settings, clock: Clock, stack: AsyncExitStack) -> Run
     )
     deliveries = Deliveries(settings.data_dir / "loops")
     registry = Registry()
-    CodeLoop(roles, sandbox, deliveries, concurrency=settings.loop_concurrency).register(registry)
+    CodeLoop(
+        roles,
+        sandbox,
+        deliveries,
+        concurrency=settings.loop_concurrency,
+        approval_risk=settings.loop_approval_risk,
+    ).register(registry)
     registry.add_handler("sandbox.execute", sandbox_handler(sandbox))
     registry.add_action(QUEUE_STEP, queue_action(queue))
     packs = load_packs(pack_folders(settings.packs), registry, settings.data_dir)

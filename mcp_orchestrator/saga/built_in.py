@@ -49,12 +49,14 @@ BUILT_IN_ACTIONS: dict[str, JsonObject] = {
     },
     APPROVAL: {
         "description": "Wait until a person approves, by `mcp-orchestrator saga approve`, for"
-        " `timeout` seconds at the most. A refusal undoes the saga.",
+        " `timeout` seconds at the most. A refusal undoes the saga. It asks nobody where `needed`"
+        " is false.",
         "arguments": {
             "type": "object",
             "properties": {
                 "approval": {"type": "string"},
                 "question": {"type": "string"},
+                "needed": {"type": "boolean", "default": True},
                 "timeout": {"type": "number", "minimum": 0},
             },
             "required": ["approval"],

@@ -10,7 +10,7 @@ import anyio.lowlevel
 from pydantic import JsonValue
 
 from mcp_orchestrator.clock import Clock
-from mcp_orchestrator.errors import StaleLeaseError
+from mcp_orchestrator.errors import InvalidInputError, StaleLeaseError
 from mcp_orchestrator.saga.attempt import failure_event, run_bounded
 from mcp_orchestrator.saga.checkpoint import SagaRecord
 from mcp_orchestrator.saga.definition import SagaStep
@@ -163,7 +163,10 @@ class SagaRun:
         step, so_far = self.record.definition.steps[index], self.progress.steps[index]
         if so_far.state is not StepState.EXECUTING or not is_wait(step.action):
             return False
-        arguments = step.arguments or {}
+        try:
+            arguments = arguments_of(self.record.definition, self.progress, index)
+        except InvalidInputError:  # found again, and written down, when the step runs
+            return False
         now = self._around.clock.now()
         return is_waiting(step.action, arguments, self.progress.context, so_far.wake_at, now)
 

@@ -3,7 +3,8 @@
 ``saga.sleep``            ``{"seconds": 3600}`` or ``{"until": "2030-01-01T00:00:00+00:00"}``
 ``saga.wait_for_signal``  ``{"signal": "paid", "timeout": 86400}``; its result is the signal's body
 ``saga.approval``         ``{"approval": "budget", "question": "May it?", "timeout": 86400}``; its
-                          result is who approved and why, and a refusal compensates
+                          result is who approved and why, and a refusal compensates; with
+                          ``"needed": false``, as a reference may say, it asks nobody
 """
 
 from datetime import datetime, timedelta
@@ -24,7 +25,7 @@ APPROVAL_PREFIX = "approval:"
 _KNOWN = {
     SLEEP: {"seconds", "until"},
     WAIT_FOR_SIGNAL: {"signal", "timeout"},
-    APPROVAL: {"approval", "question", "timeout"},
+    APPROVAL: {"approval", "question", "timeout", "needed"},
 }
 
 
@@ -96,7 +97,7 @@ def is_waiting(
 ) -> bool:
     """Tell whether a wait that has begun is not over yet."""
     signal = awaited_signal(name, arguments)
-    if signal is not None and signals_in(context, signal):
+    if _is_waived(name, arguments) or (signal is not None and signals_in(context, signal)):
         return False
     if wake_at is not None:
         return now < wake_at
@@ -112,6 +113,8 @@ def end_of_wait(name: str, arguments: JsonObject, context: JsonObject) -> JsonVa
     signal = awaited_signal(name, arguments)
     if signal is None:
         return None
+    if _is_waived(name, arguments):
+        return {"approved": True, "reason": "no approval was needed"}
     waiting = signals_in(context, signal)
     if not waiting:
         raise BusinessRefusalError(f"The signal {signal!r} did not come in time.")
@@ -120,6 +123,10 @@ def end_of_wait(name: str, arguments: JsonObject, context: JsonObject) -> JsonVa
         told = decision if isinstance(decision, dict) else {}
         raise BusinessRefusalError(f"{told.get('by') or 'A person'} refused: {told.get('reason')}")
     return decision
+
+
+def _is_waived(name: str, arguments: JsonObject) -> bool:
+    return name == APPROVAL and arguments.get("needed") is False
 
 
 def signals_in(context: JsonObject, name: str) -> list[JsonValue]:

@@ -22,6 +22,12 @@ def offers_sampling(context: ToolContext) -> bool:
     return capabilities is not None and capabilities.sampling is not None
 
 
+def offers_elicitation(context: ToolContext) -> bool:
+    """Tell whether this call's client can put a form before its person."""
+    capabilities = context.client_capabilities
+    return capabilities is not None and capabilities.elicitation is not None
+
+
 def as_sample(request: ModelRequest) -> Sample:
     """Turn a model request into the question that the SDK sends to the client."""
     system = "\n\n".join(m.content for m in request.messages if m.role == "system")

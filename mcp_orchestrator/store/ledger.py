@@ -7,63 +7,43 @@ that tells no usage) the reservation stands, because the call may well have been
 """
 
 import uuid
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from decimal import ROUND_CEILING, Decimal
-from enum import StrEnum
+from decimal import Decimal
 from typing import Literal
 
-from sqlalchemy import (
-    ColumnElement,
-    RowMapping,
-    and_,
-    case,
-    func,
-    insert,
-    select,
-    text,
-    true,
-    update,
-)
+from sqlalchemy import Connection, RowMapping, and_, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mcp_orchestrator.clock import Clock
 from mcp_orchestrator.errors import BudgetExceededError
 from mcp_orchestrator.store.commits import GroupCommitter
 from mcp_orchestrator.store.engine import Database
+from mcp_orchestrator.store.ledger_budgets import Budget, PlannedCall, require_room
+from mcp_orchestrator.store.ledger_totals import (
+    BILLION,
+    Outcome,
+    Totals,
+    billionths,
+    matching,
+    sum_calls,
+)
 from mcp_orchestrator.store.schema.ledger import ledger_entries as entries
 
-_BILLION = Decimal(1_000_000_000)
-_LOCK = text("SELECT pg_advisory_xact_lock(hashtext('ledger'), hashtext(:key))")
-
+__all__ = [
+    "Budget",
+    "Ledger",
+    "LedgerEntry",
+    "Outcome",
+    "PlannedCall",
+    "SpendKey",
+    "Spent",
+    "Totals",
+]
 
 #: What spending can be broken down by.
 SpendKey = Literal["provider", "model", "purpose", "owner", "saga_id"]
-
-
-class Outcome(StrEnum):
-    """How a call ended, as far as is known."""
-
-    PENDING = "pending"
-    ANSWERED = "answered"
-    CACHED = "cached"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-
-
-@dataclass(frozen=True)
-class PlannedCall:
-    """A call about to be made, and the most it may use."""
-
-    provider: str
-    model: str
-    purpose: str = ""
-    owner: str | None = None
-    saga_id: str | None = None
-    tokens: int = 0
-    cost: Decimal = Decimal(0)
-    currency: str | None = None
 
 
 @dataclass(frozen=True)
@@ -76,52 +56,6 @@ class Spent:
     reasoning_tokens: int = 0
     cost: Decimal | None = None
     currency: str | None = None
-
-
-@dataclass(frozen=True)
-class Budget:
-    """A limit on what some calls may use together; None is no limit.
-
-    Args:
-        name: what it is called in an error, such as ``"this loop"``.
-        owner: counts this owner's calls only.
-        saga_id: counts this saga's calls only.
-        since: counts calls since then only.
-        calls: how many calls.
-        tokens: how many tokens, read and written.
-        money: how much of ``currency``; calls in other currencies do not count.
-        currency: ISO 4217.
-    """
-
-    name: str
-    owner: str | None = None
-    saga_id: str | None = None
-    since: datetime | None = None
-    calls: int | None = None
-    tokens: int | None = None
-    money: Decimal | None = None
-    currency: str | None = None
-
-
-@dataclass(frozen=True)
-class Totals:
-    """Sums over some calls. ``calls`` leaves out what a cache answered."""
-
-    calls: int = 0
-    cached_calls: int = 0
-    failed_calls: int = 0
-    input_tokens: int = 0
-    output_tokens: int = 0
-    cached_tokens: int = 0
-    reasoning_tokens: int = 0
-    reserved_tokens: int = 0
-    cost: Mapping[str, Decimal] = field(default_factory=dict[str, Decimal])
-    reserved: Mapping[str, Decimal] = field(default_factory=dict[str, Decimal])
-
-    @property
-    def tokens(self) -> int:
-        """Tokens read and written, and those that may have been."""
-        return self.input_tokens + self.output_tokens + self.reserved_tokens
 
 
 @dataclass(frozen=True)
@@ -140,6 +74,21 @@ class LedgerEntry:
     spent: Spent
     latency_seconds: float | None
     request_id: str | None
+
+
+@dataclass(frozen=True)
+class _Entering:
+    """A row to be entered if the budgets allow it."""
+
+    row: dict[str, object]
+    call: PlannedCall
+    budgets: Sequence[Budget]
+
+
+@dataclass(frozen=True)
+class _Settling:
+    entry_id: str
+    values: dict[str, object]
 
 
 class Ledger:
@@ -165,16 +114,42 @@ class Ledger:
         entry_id = uuid.uuid4().hex
         row = self._row(entry_id, call, Outcome.PENDING) | {
             "reserved_tokens": call.tokens,
-            "reserved_billionths": _billionths(call.cost),
+            "reserved_billionths": billionths(call.cost),
         }
-
-        async def unit(connection: AsyncConnection) -> None:
-            for budget in budgets:
-                await self._require_room(connection, budget, call)
-            await connection.execute(insert(entries).values(row))
-
-        await self._committer.submit(unit)
+        await self._committer.submit_to(_enter, _Entering(row, call, budgets))
         return entry_id
+
+    async def resume(self, entry_id: str, *, saga_id: str, purpose: str) -> str:
+        """Give an entry up for the one that a process, now dead, made for the same call.
+
+        Args:
+            entry_id: what ``enter`` has just returned.
+            saga_id: the saga that asks.
+            purpose: what for.
+
+        Returns:
+            The earlier entry, still to be settled; the same one again if there is none.
+        """
+        earlier = (
+            select(entries.c.id)
+            .where(
+                entries.c.saga_id == saga_id,
+                entries.c.purpose == purpose,
+                entries.c.outcome == Outcome.PENDING.value,
+                entries.c.id != entry_id,
+            )
+            .order_by(entries.c.started_at.desc(), entries.c.id)
+            .limit(1)
+        )
+
+        async def unit(connection: AsyncConnection) -> str:
+            found = await connection.scalar(earlier)
+            if found is None:
+                return entry_id
+            await connection.execute(delete(entries).where(entries.c.id == entry_id))
+            return found
+
+        return await self._committer.submit(unit)
 
     async def settle(
         self,
@@ -202,15 +177,12 @@ class Ledger:
         }  # fmt: skip
         if spent is not None:
             values |= _spent_columns(spent) | {"reserved_tokens": 0, "reserved_billionths": 0}
-        statement = update(entries).where(entries.c.id == entry_id).values(values)
-        await self._committer.submit(lambda connection: connection.execute(statement))
+        await self._committer.submit_to(_settle, _Settling(entry_id, values))
 
     async def enter_cached(self, call: PlannedCall) -> None:
         """Enter a call that a cache answered, which used nothing."""
         row = self._row(uuid.uuid4().hex, call, Outcome.CACHED)
-        await self._committer.submit(
-            lambda connection: connection.execute(insert(entries).values(row))
-        )
+        await self._committer.submit_to(_enter, _Entering(row, call, ()))
 
     async def totals(
         self,
@@ -221,7 +193,7 @@ class Ledger:
     ) -> Totals:
         """Sum the calls of an owner, of a saga, since a moment; of everybody by default."""
         async with self._database.read() as connection:
-            return await _sum(connection, _matching(owner, saga_id, since))
+            return await connection.run_sync(sum_calls, matching(owner, saga_id, since))
 
     async def breakdown(
         self,
@@ -236,13 +208,13 @@ class Ledger:
         Returns:
             Totals by name; calls without one are under the empty string.
         """
-        names = select(entries.c[by]).where(_matching(owner, saga_id, since)).distinct()
+        names = select(entries.c[by]).where(matching(owner, saga_id, since)).distinct()
         found: dict[str, Totals] = {}
         async with self._database.read() as connection:
             for name in await connection.scalars(names.order_by(entries.c[by])):
                 same = entries.c[by].is_not_distinct_from(name)  # NULL is a name too
-                matching = and_(_matching(owner, saga_id, since), same)
-                found[name or ""] = await _sum(connection, matching)
+                chosen = and_(matching(owner, saga_id, since), same)
+                found[name or ""] = await connection.run_sync(sum_calls, chosen)
         return found
 
     async def entries(
@@ -256,7 +228,7 @@ class Ledger:
         """Return the calls of an owner, of a saga, since a moment; the newest first."""
         statement = (
             select(entries)
-            .where(_matching(owner, saga_id, since))
+            .where(matching(owner, saga_id, since))
             .order_by(entries.c.started_at.desc(), entries.c.id)
             .limit(limit)
         )
@@ -273,91 +245,33 @@ class Ledger:
             "reserved_tokens": 0, "reserved_billionths": 0,
         }  # fmt: skip
 
-    async def _require_room(
-        self, connection: AsyncConnection, budget: Budget, call: PlannedCall
-    ) -> None:
-        if not self._database.is_sqlite:  # on SQLite there is one writer at a time anyway
-            key = f"{budget.owner}|{budget.saga_id}"
-            await connection.execute(_LOCK, {"key": key})
-        found = await _sum(connection, _matching(budget.owner, budget.saga_id, budget.since))
-        if budget.calls is not None and found.calls + 1 > budget.calls:
-            raise _exceeded(budget, f"{found.calls} of {budget.calls} calls are made")
-        if budget.tokens is not None and found.tokens + call.tokens > budget.tokens:
-            raise _exceeded(
-                budget,
-                f"{found.tokens} of {budget.tokens} tokens are used and this call may take "
-                f"{call.tokens}",
-            )
-        if budget.money is None or budget.currency is None:
-            return
-        spent = found.cost.get(budget.currency, Decimal(0))
-        spent += found.reserved.get(budget.currency, Decimal(0))
-        more = call.cost if call.currency == budget.currency else Decimal(0)
-        if spent + more > budget.money or spent >= budget.money:
-            raise _exceeded(
-                budget,
-                f"{spent.normalize():f} of {budget.money} {budget.currency} are spent and this "
-                f"call may cost {more.normalize():f}",
-            )
+
+def _enter(connection: Connection, items: Sequence[_Entering]) -> list[Exception | None]:
+    """Enter the calls that the budgets allow, one after another."""
+    outcomes: list[Exception | None] = []
+    for item in items:
+        try:
+            for budget in item.budgets:
+                require_room(connection, budget, item.call)
+        except BudgetExceededError as error:
+            outcomes.append(error)
+            continue
+        connection.execute(insert(entries), [item.row])
+        outcomes.append(None)
+    return outcomes
 
 
-def _exceeded(budget: Budget, why: str) -> BudgetExceededError:
-    return BudgetExceededError(
-        f"The budget of {budget.name} does not allow another model call: {why}.",
-        remedy="Raise the budget, or ask for less.",
-    )
-
-
-def _matching(
-    owner: str | None, saga_id: str | None, since: datetime | None
-) -> ColumnElement[bool]:
-    conditions: list[ColumnElement[bool]] = [true()]
-    if owner is not None:
-        conditions.append(entries.c.owner == owner)
-    if saga_id is not None:
-        conditions.append(entries.c.saga_id == saga_id)
-    if since is not None:
-        conditions.append(entries.c.started_at >= since)
-    return and_(*conditions)
-
-
-async def _sum(connection: AsyncConnection, condition: ColumnElement[bool]) -> Totals:
-    cached, failed = (
-        func.sum(case((entries.c.outcome == outcome.value, 1), else_=0))
-        for outcome in (Outcome.CACHED, Outcome.FAILED)
-    )
-    sums = (
-        func.count(), cached, failed,
-        *(func.coalesce(func.sum(entries.c[name]), 0) for name in _SUMMED),
-    )  # fmt: skip
-    statement = select(entries.c.currency, *sums).where(condition).group_by(entries.c.currency)
-    numbers = [0] * (3 + len(_SUMMED))
-    cost: dict[str, Decimal] = {}
-    reserved: dict[str, Decimal] = {}
-    for currency, *values in await connection.execute(statement):
-        whole = [int(value) for value in values]
-        numbers = [old + new for old, new in zip(numbers, whole, strict=True)]
-        if currency is not None:
-            cost[currency] = Decimal(whole[-2]) / _BILLION
-            reserved[currency] = Decimal(whole[-1]) / _BILLION
-    count, cached_calls, failed_calls, *tokens = numbers
-    return Totals(
-        count - cached_calls, cached_calls, failed_calls, tokens[0], tokens[1], tokens[2],
-        tokens[3], tokens[4], cost, reserved,
-    )  # fmt: skip
-
-
-_SUMMED = (
-    "input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens", "reserved_tokens",
-    "cost_billionths", "reserved_billionths",
-)  # fmt: skip
+def _settle(connection: Connection, items: Sequence[_Settling]) -> list[Exception | None]:
+    for item in items:
+        connection.execute(update(entries).where(entries.c.id == item.entry_id), item.values)
+    return [None] * len(items)
 
 
 def _entry(it: RowMapping) -> LedgerEntry:
     cost, latency = it["cost_billionths"], it["latency_milliseconds"]
     spent = Spent(
         it["input_tokens"], it["output_tokens"], it["cached_tokens"], it["reasoning_tokens"],
-        None if cost is None else Decimal(cost) / _BILLION, it["currency"],
+        None if cost is None else Decimal(cost) / BILLION, it["currency"],
     )  # fmt: skip
     return LedgerEntry(
         it["id"], it["started_at"], it["provider"], it["model"], it["purpose"], it["owner"],
@@ -372,9 +286,5 @@ def _spent_columns(spent: Spent) -> dict[str, object]:
         "cached_tokens": spent.cached_tokens, "reasoning_tokens": spent.reasoning_tokens,
     }  # fmt: skip
     if spent.cost is not None:
-        columns |= {"cost_billionths": _billionths(spent.cost), "currency": spent.currency}
+        columns |= {"cost_billionths": billionths(spent.cost), "currency": spent.currency}
     return columns
-
-
-def _billionths(money: Decimal) -> int:
-    return int((money * _BILLION).to_integral_value(ROUND_CEILING))

@@ -56,7 +56,7 @@ async def test_a_program_is_reasoned_about_written_tested_repaired_and_delivered
             saga = await client.read_resource(f"saga://{loop['loop_id']}")
             whole = json.loads(getattr(saga.contents[0], "text", ""))
             assert [step["name"] for step in whole["steps"]] == [
-                "reason", "generate", "refine", "deliver",
+                "reason", "generate", "refine", "approve", "deliver",
             ]  # fmt: skip
             assert any("saga_complete" in line for line in whole["audit"])
 

@@ -116,7 +116,10 @@ class ProviderServer:
                     tasks.cancel_scope.cancel()
 
             tasks.start_soon(watch)
-            await _send(stream, answer)
+            try:
+                await _send(stream, answer)
+            except anyio.BrokenResourceError:  # whoever asked was killed while we answered
+                gone.set()
             tasks.cancel_scope.cancel()
         return not (answer.cut or answer.drop or gone.is_set())
 

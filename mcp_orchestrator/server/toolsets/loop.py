@@ -4,12 +4,13 @@ from typing import Annotated, cast
 
 import anyio
 from mcp.server import MCPServer
-from mcp.server.mcpserver import Resolve, Sample
+from mcp.server.mcpserver import AcceptedElicitation, Elicit, ElicitationResult, Resolve, Sample
 from mcp_types import CreateMessageResult, ToolAnnotations
 from pydantic import BaseModel, Field, ValidationError
 
 from mcp_orchestrator.agents import SamplingRequest
 from mcp_orchestrator.codeloop import (
+    APPROVAL,
     LOOP_TYPE,
     NO_PROVIDER_REMEDY,
     Budget,
@@ -23,8 +24,13 @@ from mcp_orchestrator.codeloop import (
 from mcp_orchestrator.errors import ConfigurationError, InvalidInputError, NotFoundError
 from mcp_orchestrator.packs.signature import describe_validation
 from mcp_orchestrator.runtime import Runtime
-from mcp_orchestrator.saga import JsonObject, SagaState, SagaView
-from mcp_orchestrator.server.sampling import as_reply, as_sample, offers_sampling
+from mcp_orchestrator.saga import JsonObject, Order, SagaState, SagaView, StepState
+from mcp_orchestrator.server.sampling import (
+    as_reply,
+    as_sample,
+    offers_elicitation,
+    offers_sampling,
+)
 from mcp_orchestrator.server.teaching import teaching
 from mcp_orchestrator.server.waiting import (
     ASK_AGAIN_AFTER,
@@ -35,6 +41,20 @@ from mcp_orchestrator.server.waiting import (
 
 _ENDED = (SagaState.COMPLETED, SagaState.FAILED, SagaState.ABORTED)
 _LARGEST_INLINE = 40_000
+_APPROVE = "approve"
+
+
+class Approval(BaseModel):
+    """A person's decision about a delivery."""
+
+    approve: bool = Field(description="Whether the program may be delivered.")
+    reason: str = Field(default="", description="Why; the audit trail keeps it.")
+
+
+class NotAsked(Approval):
+    """Nobody was asked, because nothing waits for a person."""
+
+    approve: bool = False
 
 
 class LoopView(BaseModel):
@@ -43,7 +63,7 @@ class LoopView(BaseModel):
     loop_id: str
     state: SagaState
     step: str | None = Field(
-        description="The step that is running: reason, generate, refine, deliver."
+        description="The step that is running: reason, generate, refine, approve, deliver."
     )
     solved: bool | None = Field(description="Whether all tests pass; null while it runs.")
     stop_reason: str | None
@@ -190,6 +210,14 @@ def register(server: MCPServer[None], runtime: Runtime) -> None:
     ) -> Sample | None:
         return as_sample(question.request) if question is not None else None
 
+    @teaching
+    async def ask_person(loop_id: str, context: ToolContext) -> Elicit[Approval] | Approval:
+        """Ask the person behind the client whether a risky program may be delivered."""
+        question = approval_question(await get_loop(runtime, loop_id))
+        if question is None or not offers_elicitation(context):
+            return NotAsked()
+        return Elicit(question, Approval)
+
     @server.tool(
         title="Look at a loop",
         annotations=ToolAnnotations(read_only_hint=True, open_world_hint=False),
@@ -200,19 +228,39 @@ def register(server: MCPServer[None], runtime: Runtime) -> None:
         context: ToolContext,
         question: Annotated[SamplingRequest | None, Resolve(find_question)],
         sampled: Annotated[CreateMessageResult | None, Resolve(ask_client)],
+        decision: Annotated[ElicitationResult[Approval], Resolve(ask_person)],
         wait_seconds: WaitSeconds = 0,
     ) -> LoopView:
         """Read a loop's state and, at its end, its program, attempts and cost; can wait for it.
 
         When the loop thinks with your own model (no provider key is set), each call hands it one
-        of your answers: go on calling until it has ended.
+        of your answers: go on calling until it has ended. A risky program waits for a person.
         """
+        if isinstance(decision, AcceptedElicitation) and not isinstance(decision.data, NotAsked):
+            await _decide(runtime, loop_id, decision.data)
         if question is not None and sampled is not None:
             await runtime.mailbox.answer(question.request_id, as_reply(sampled))
             await _next_question(runtime, loop_id, wait_seconds)
         elif wait_seconds > 0:
             await follow_saga(runtime.sagas, loop_id, wait_seconds, context)
         return view_loop(await get_loop(runtime, loop_id))
+
+
+def approval_question(view: SagaView) -> str | None:
+    """Return what a loop waits to hear from a person; None if it does not."""
+    step = next((it for it in view.steps if it.name == _APPROVE), None)
+    if step is None or step.state is not StepState.EXECUTING:
+        return None
+    refined = next(it.result for it in view.steps if it.name == "refine")
+    return str(refined.get("question")) if isinstance(refined, dict) else None
+
+
+async def _decide(runtime: Runtime, loop_id: str, decision: Approval) -> None:
+    """Hand a person's decision to the loop, unless another was faster."""
+    if approval_question(await get_loop(runtime, loop_id)) is None:
+        return
+    reason = decision.reason or "decided in the client, when it asked"
+    await runtime.sagas.approve(loop_id, APPROVAL, Order(reason), approved=decision.approve)
 
 
 def _read_problem(**fields: object) -> Problem:
@@ -266,6 +314,12 @@ def _next(view: SagaView, result: LoopResult | None) -> str:
         return "Done: use the code."
     if result is not None:
         return "Not solved: give clearer tests or a larger budget, and start another loop."
+    question = approval_question(view)
+    if question is not None:
+        return (
+            f"{question} A person decides: call loop_get again if your client can ask them, else"
+            f" they run `mcp-orchestrator saga approve {view.saga_id} {APPROVAL} --reason …`."
+        )
     if view.state in _ENDED:
         return "It failed; the error says why. Nothing was delivered."
     return f"Call loop_get with this loop_id again in {ASK_AGAIN_AFTER:.0f} s."
