@@ -82,8 +82,7 @@ class HandingOut:
         if deliveries:
             spent = request.fair_slots * self._config.fair_share
             self._fair_credit = max(self._fair_credit + len(deliveries) - spent, 0)
-        for delivery in deliveries:
-            self._leases.hold(delivery.lease)
+            self._leases.hold(delivery.lease for delivery in deliveries)
         if self._metrics is not None:
             self._metrics.taken(deliveries)
         return deliveries

@@ -1,15 +1,13 @@
 """A lease: the right to finish one delivery of one task, until somebody else takes it over."""
 
-from dataclasses import dataclass
-from typing import Self
+from typing import NamedTuple, Self
 
 from mcp_orchestrator.errors import InvalidInputError
 from mcp_orchestrator.queue.task import Task
 
 
-@dataclass(frozen=True, slots=True)
-class Lease:
-    """One delivery of a task.
+class Lease(NamedTuple):
+    """One delivery of a task; a tuple, because it is looked up for every task that is run.
 
     Args:
         task_id: the task.
@@ -41,8 +39,7 @@ class Lease:
         return cls(task_id, int(epoch))
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(NamedTuple):
     """A task and the lease under which it was handed out."""
 
     lease: Lease

@@ -8,7 +8,7 @@ thread too; the task is then taken over and the late outcome refused by its epoc
 import asyncio
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -33,13 +33,10 @@ _FORGET_AFTER_LEASES = 10
 
 
 @dataclass(frozen=True, slots=True)
-class _Held:
-    on_lost: Callable[[], None]
-    on_cancel: Callable[[], None]
-
-
-def _ignore() -> None:
-    """Do nothing: the holder will be refused when it settles."""
+class _Registered:
+    describe: Callable[[], WorkerInfo]
+    on_lost: Callable[[Lease], None]
+    on_cancel: Callable[[Lease], None]
 
 
 class LeaseKeeper:
@@ -56,8 +53,8 @@ class LeaseKeeper:
         self._lease_seconds = lease_seconds
         self._clock = clock
         self._lock = threading.Lock()
-        self._held: dict[Lease, _Held] = {}
-        self._workers: dict[str, Callable[[], WorkerInfo]] = {}
+        self._held: set[Lease] = set()
+        self._workers: dict[str, _Registered] = {}
         self._gone: list[str] = []
         self._stopping = False
         self._thread: threading.Thread | None = None
@@ -82,26 +79,35 @@ class LeaseKeeper:
             self._thread = self._own_loop = None
         self._stopping = False
 
-    def hold(
+    def hold(self, leases: Iterable[Lease]) -> None:
+        """Renew leases from now on."""
+        with self._lock:
+            self._held.update(leases)
+
+    def release(self, leases: Iterable[Lease]) -> None:
+        """Renew leases no more."""
+        with self._lock:
+            self._held.difference_update(leases)
+
+    def register(
         self,
-        lease: Lease,
+        worker_id: str,
+        describe: Callable[[], WorkerInfo],
         *,
-        on_lost: Callable[[], None] = _ignore,
-        on_cancel: Callable[[], None] = _ignore,
+        on_lost: Callable[[Lease], None],
+        on_cancel: Callable[[Lease], None],
     ) -> None:
-        """Renew a lease from now on; the callbacks run in the main event loop."""
-        with self._lock:
-            self._held[lease] = _Held(on_lost, on_cancel)
+        """Record a worker with every beat, the first of them now.
 
-    def release(self, lease: Lease) -> None:
-        """Renew a lease no more."""
+        Args:
+            worker_id: its name.
+            describe: what to record.
+            on_lost: called, in the main event loop, with each lease of this process that somebody
+                else has taken over.
+            on_cancel: likewise, with each whose task is to be cancelled.
+        """
         with self._lock:
-            self._held.pop(lease, None)
-
-    def register(self, worker_id: str, describe: Callable[[], WorkerInfo]) -> None:
-        """Record a worker with every beat, the first of them now."""
-        with self._lock:
-            self._workers[worker_id] = describe
+            self._workers[worker_id] = _Registered(describe, on_lost, on_cancel)
         self._beat_now()
 
     def unregister(self, worker_id: str) -> None:
@@ -149,7 +155,7 @@ class LeaseKeeper:
     async def _beat(self, renewer: LeaseRenewer) -> None:
         with self._lock:
             leases = tuple(self._held)
-            workers = tuple(describe() for describe in self._workers.values())
+            workers = tuple(worker.describe() for worker in self._workers.values())
             gone, self._gone = self._gone, []
         now = self._clock.now()
         if leases or workers:
@@ -165,9 +171,11 @@ class LeaseKeeper:
         if loop is None or loop.is_closed():
             return
         with self._lock:
-            callbacks = [held.on_lost for lease in reply.lost if (held := self._held.get(lease))]
-            callbacks += [
-                held.on_cancel for lease in reply.cancelled if (held := self._held.get(lease))
-            ]
-        for callback in callbacks:
-            loop.call_soon_threadsafe(callback)
+            workers = tuple(self._workers.values())
+            lost = [lease for lease in reply.lost if lease in self._held]
+            cancelled = [lease for lease in reply.cancelled if lease in self._held]
+        for worker in workers:
+            for lease in lost:
+                loop.call_soon_threadsafe(worker.on_lost, lease)
+            for lease in cancelled:
+                loop.call_soon_threadsafe(worker.on_cancel, lease)

@@ -215,8 +215,8 @@ class QueueBackend(Protocol):
         """Return when ``take`` may find something, or after a number of seconds."""
         ...
 
-    async def settle(self, settlement: Settlement) -> None:
-        """Record how a delivery ended; raise StaleLeaseError for a late one."""
+    async def settle(self, settlements: Sequence[Settlement]) -> list[StaleLeaseError | None]:
+        """Record how deliveries ended; return for each its refusal if it came too late."""
         ...
 
     async def record_progress(self, lease: Lease, progress: TaskProgress) -> None:

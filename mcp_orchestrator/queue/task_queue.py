@@ -1,7 +1,7 @@
 """The task queue: what the rest of the program, and its users in Python, call."""
 
 from collections.abc import AsyncGenerator, Callable, Collection, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from types import TracebackType
 from typing import Self
 
@@ -9,19 +9,19 @@ import anyio
 from pydantic import JsonValue
 
 from mcp_orchestrator.clock import Clock, SystemClock
-from mcp_orchestrator.errors import BackendUnavailableError
-from mcp_orchestrator.queue import failure
+from mcp_orchestrator.errors import BackendUnavailableError, StaleLeaseError
 from mcp_orchestrator.queue.admission import admit, check_text, pausable
 from mcp_orchestrator.queue.backends import choose_backend
 from mcp_orchestrator.queue.backoff import Backoff
+from mcp_orchestrator.queue.coalesce import Coalescer
 from mcp_orchestrator.queue.config import TaskQueueConfig
 from mcp_orchestrator.queue.dead_letters import DeadLetters
-from mcp_orchestrator.queue.encoding import encode_json
 from mcp_orchestrator.queue.handing_out import HandingOut
 from mcp_orchestrator.queue.lease import Delivery, Lease
 from mcp_orchestrator.queue.lease_keeper import LeaseKeeper
 from mcp_orchestrator.queue.limit import Rate, TypeLimit, check_limit
 from mcp_orchestrator.queue.metrics import QueueMetrics
+from mcp_orchestrator.queue.outcomes import Outcomes
 from mcp_orchestrator.queue.port import (
     QueueStats,
     Settlement,
@@ -32,7 +32,6 @@ from mcp_orchestrator.queue.task import (
     EventKind,
     NewTask,
     Task,
-    TaskEvent,
     TaskPriority,
     TaskProgress,
     TaskStatus,
@@ -66,10 +65,17 @@ class TaskQueue:
         self.config = config
         self._metrics = metrics
         self._clock: Clock = clock or SystemClock()
-        self._backoff = backoff or Backoff(config.backoff_base_seconds, config.backoff_cap_seconds)
+        self.outcomes = Outcomes(
+            config,
+            self._clock,
+            backoff or Backoff(config.backoff_base_seconds, config.backoff_cap_seconds),
+        )
         self._backend = choose_backend(config, database, committer, self._clock)
         self.leases = LeaseKeeper(
             self._backend, lease_seconds=config.lease_seconds, clock=self._clock
+        )
+        self._settling = Coalescer[Settlement, StaleLeaseError | None](
+            self.settle, largest_group=config.batch_size
         )
         self.dead_letters = DeadLetters(self._backend, self._clock)
         self._handing_out = HandingOut(
@@ -201,8 +207,7 @@ class TaskQueue:
             InvalidInputError: the result is not JSON.
             LimitExceededError: the result is too long.
         """
-        text = encode_json(result, what="result", limit=self.config.max_result_bytes)
-        await self._settle(self._settlement(message_id, TaskStatus.COMPLETED, result=text))
+        await self._settle(self.outcomes.completed(Lease.parse(message_id), result))
 
     async def fail_task(
         self,
@@ -225,21 +230,11 @@ class TaskQueue:
         Raises:
             StaleLeaseError: somebody else has taken the task over, or it has ended.
         """
-        now = self._clock.now()
-        status, available_at = TaskStatus.SCHEDULED, None
-        if not retryable:
-            status = TaskStatus.FAILED
-        elif task.attempt > task.max_retries:
-            status = TaskStatus.DEAD_LETTER
-        else:
-            wait = self._backoff.delay(task.attempt, retry_after)
-            available_at = now + timedelta(seconds=wait)
-        event = self._event(EventKind.ATTEMPT_FAILED, task, failure.trace(error))
-        settlement = self._settlement(
-            message_id, status, error=failure.summary(error), event=event, available_at=available_at
+        settlement = self.outcomes.failed(
+            Lease.parse(message_id), error, task, retry_after=retry_after, retryable=retryable
         )
         await self._settle(settlement)
-        return status
+        return settlement.status
 
     async def hand_back(
         self, message_id: str, task: Task, *, kind: EventKind = EventKind.HANDED_BACK
@@ -249,15 +244,28 @@ class TaskQueue:
         Raises:
             StaleLeaseError: somebody else has taken the task over, or it has ended.
         """
-        event = self._event(kind, task)
-        await self._settle(
-            self._settlement(message_id, TaskStatus.PENDING, event=event, counts=False)
-        )
+        await self._settle(self.outcomes.handed_back(Lease.parse(message_id), task, kind))
 
     async def end_cancelled(self, message_id: str, task: Task) -> None:
         """Record that a running task was stopped because its cancellation was asked for."""
-        event = self._event(EventKind.CANCELLED, task)
-        await self._settle(self._settlement(message_id, TaskStatus.CANCELLED, event=event))
+        await self._settle(self.outcomes.cancelled(Lease.parse(message_id), task))
+
+    async def settle(self, settlements: Sequence[Settlement]) -> list[StaleLeaseError | None]:
+        """Record how deliveries ended, as ``outcomes`` says it, in one round trip.
+
+        Returns:
+            For each the refusal if somebody else has taken the task over, or it has ended.
+
+        Raises:
+            BackendUnavailableError: nothing may have been recorded; the holder may say it again.
+        """
+        refusals = await self._backend.settle(settlements)
+        self.leases.release(settlement.lease for settlement in settlements)
+        if self._metrics is not None:
+            for settlement, refusal in zip(settlements, refusals, strict=True):
+                if refusal is None:
+                    self._metrics.settled(settlement)
+        return refusals
 
     async def record_progress(self, message_id: str, progress: TaskProgress) -> None:
         """Keep what a running handler said last; raise StaleLeaseError for a late one."""
@@ -273,7 +281,7 @@ class TaskQueue:
             NotFoundError: there is no such task.
         """
         task = await self.get_task(task_id)
-        event = self._event(EventKind.CANCEL_REQUESTED, task)
+        event = self.outcomes.event(EventKind.CANCEL_REQUESTED, task)
         await self._backend.cancel(
             task_id, event, self.config.expiry(TaskStatus.CANCELLED, event.at)
         )
@@ -347,34 +355,11 @@ class TaskQueue:
         check_text(task_type, "task type")
         await self._backend.limit_type(task_type, check_limit(TypeLimit(concurrency, rate)))
 
-    def _event(self, kind: EventKind, task: Task, detail: str | None = None) -> TaskEvent:
-        return TaskEvent(self._clock.now(), kind, task.attempt, task.worker_id, detail)
-
-    def _settlement(
-        self,
-        message_id: str,
-        status: TaskStatus,
-        *,
-        result: str | None = None,
-        error: str | None = None,
-        available_at: datetime | None = None,
-        counts: bool = True,
-        event: TaskEvent | None = None,
-    ) -> Settlement:
-        now = self._clock.now()
-        return Settlement(
-            Lease.parse(message_id), status, now, self.config.expiry(status, now),
-            result, error, available_at, counts, event,
-        )  # fmt: skip
-
     async def _settle(self, settlement: Settlement) -> None:
         try:
-            await self._backend.settle(settlement)
+            await self._settling.submit(settlement)
         except BackendUnavailableError:
             raise  # the holder may say it again
         except BaseException:
-            self.leases.release(settlement.lease)
+            self.leases.release([settlement.lease])
             raise
-        self.leases.release(settlement.lease)
-        if self._metrics is not None:
-            self._metrics.settled(settlement)

@@ -2,12 +2,13 @@
 
 import asyncio
 import logging
+import math
 import os
 import socket
 import uuid
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from functools import partial
 
 import anyio
 from anyio.abc import TaskGroup
@@ -18,54 +19,23 @@ from mcp_orchestrator.errors import (
     BackendUnavailableError,
     InvalidInputError,
     LimitExceededError,
-    StaleLeaseError,
 )
 from mcp_orchestrator.queue import failure
 from mcp_orchestrator.queue.handler import TaskContext, TaskHandler
-from mcp_orchestrator.queue.lease import Delivery
+from mcp_orchestrator.queue.lease import Delivery, Lease
 from mcp_orchestrator.queue.port import WorkerInfo
-from mcp_orchestrator.queue.task import EventKind, TaskPriority
+from mcp_orchestrator.queue.recorder import Recorder
+from mcp_orchestrator.queue.run import Run
+from mcp_orchestrator.queue.task import EventKind, TaskPriority, TaskProgress
 from mcp_orchestrator.queue.task_queue import TaskQueue
 
 _log = logging.getLogger(__name__)
 #: Wait between attempts to reach a back end that is away, in seconds.
 _AWAY_PAUSE = 0.5
+#: The longest that handlers which wait for nothing keep the event loop, in seconds.
+_LONGEST_TURN = 0.005
 #: How often a full worker looks for CRITICAL tasks that could take a preemptible one's place.
 _PREEMPTION_LOOK = 0.1
-
-
-@dataclass(eq=False, slots=True)
-class _Run:
-    """One delivery in work."""
-
-    delivery: Delivery
-    scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
-    lost: bool = False
-    preempted: bool = False
-    cancelled: bool = False
-
-    @property
-    def can_be_preempted(self) -> bool:
-        task = self.delivery.task
-        return task.preemptible and task.priority < TaskPriority.CRITICAL and not self.preempted
-
-    def stop_for_cancel(self) -> None:
-        self.cancelled = True
-        self.scope.cancel()
-
-    def preempt(self) -> None:
-        self.preempted = True
-        self.scope.cancel()
-
-    def stop_for_loss(self) -> None:
-        self.lost = True
-        self.scope.cancel()
-
-
-def _worth(run: _Run) -> tuple[int, float]:
-    """Order runs by what their loss costs: the least urgent first, then the youngest."""
-    started = run.delivery.task.started_at
-    return run.delivery.task.priority, -(started.timestamp() if started else 0.0)
 
 
 class Worker:
@@ -98,11 +68,14 @@ class Worker:
         self._grace_seconds = grace_seconds
         self._clock: Clock = clock or SystemClock()
         self._started_at = self._clock.now()
-        self._runs: dict[str, _Run] = {}
+        self._runs: dict[str, Run] = {}
         self._handling = 0
-        self._ready: deque[_Run] = deque()
+        self._ready: deque[Run] = deque()
         self._idle: deque[asyncio.Future[None]] = deque()
         self._slots = 0
+        self._waking = False
+        self._turn_began = 0.0
+        self._recorder = Recorder(queue, self._clock, self._forget)
         self._run_ended = anyio.Event()
         self._watched = False
         self._taking = anyio.CancelScope()
@@ -153,27 +126,38 @@ class Worker:
 
     async def _work(self) -> None:
         with anyio.CancelScope(shield=True):
-            self._queue.leases.register(self.worker_id, self.describe)
+            self._queue.leases.register(
+                self.worker_id, self.describe, on_lost=self._lose, on_cancel=self._cancel_lease
+            )
             self._queue.leases.start()
             try:
                 async with anyio.create_task_group() as group:
                     group.start_soon(self._watch_cancels)
-                    with self._taking:
-                        await self._take_and_start(group)
-                    await self._await_runs()
+                    group.start_soon(self._recorder.work)
+                    await self._run_slots()
                     group.cancel_scope.cancel()
-                for run in self._ready:  # no slot has come to these any more
-                    await self._hand_back(run)
             finally:
                 self._queue.leases.unregister(self.worker_id)
                 self._finished.set()
 
+    async def _run_slots(self) -> None:
+        """Take and run tasks until stopped; then give those that run the grace period."""
+        try:
+            async with anyio.create_task_group() as slots:
+                with self._taking:
+                    await self._take_and_start(slots)
+                with anyio.move_on_after(self._grace_seconds), self._grace:
+                    await self._await_runs()
+                slots.cancel_scope.cancel()
+        finally:
+            while self._ready:  # no slot has come to these any more
+                self._hand_back(self._ready.popleft())
+            self._recorder.finish()
+            await self._await_runs()
+
     async def _await_runs(self) -> None:
-        with anyio.move_on_after(self._grace_seconds) as bound:
-            with self._grace:
-                while self._runs:
-                    await self._next_end()
-            bound.cancel()
+        while self._runs:
+            await self._next_end()
 
     async def _watch_cancels(self) -> None:
         await self._queue.watch_cancels(self.worker_id, self._runs.keys, self._cancel)
@@ -181,6 +165,24 @@ class Worker:
     def _cancel(self, task_id: str) -> None:
         if run := self._runs.get(task_id):
             run.stop_for_cancel()
+
+    def _cancel_lease(self, lease: Lease) -> None:
+        run = self._runs.get(lease.task_id)
+        if run and run.delivery.lease == lease:
+            run.stop_for_cancel()
+
+    def _lose(self, lease: Lease) -> None:
+        run = self._runs.get(lease.task_id)
+        if run and run.delivery.lease == lease:
+            _log.warning("Task %s was taken over; its outcome here is dropped.", lease.task_id)
+            run.stop_for_loss()
+
+    def _forget(self, run: Run) -> None:
+        """Let go of a run whose end has been recorded."""
+        self._queue.leases.release([run.delivery.lease])
+        if self._runs.get(run.delivery.lease.task_id) is run:
+            del self._runs[run.delivery.lease.task_id]
+        self._announce_end()
 
     async def _take_and_start(self, group: TaskGroup) -> None:
         while True:
@@ -217,11 +219,11 @@ class Worker:
             candidates = [run for run in self._runs.values() if run.can_be_preempted]
             try:
                 if candidates:
-                    await self._preempt(min(candidates, key=_worth))
+                    await self._preempt(min(candidates, key=lambda run: run.worth))
             finally:  # it is leased: when we are stopped meanwhile, its run hands it back
                 self._start(delivery, group)
 
-    async def _preempt(self, run: _Run) -> None:
+    async def _preempt(self, run: Run) -> None:
         run.preempt()
         while self._runs.get(run.delivery.task.task_id) is run:
             await self._next_end()
@@ -243,118 +245,131 @@ class Worker:
             self._run_ended = anyio.Event()
 
     def _start(self, delivery: Delivery, group: TaskGroup) -> None:
-        run = _Run(delivery)
-        self._runs[delivery.task.task_id] = run
-        self._queue.leases.hold(
-            delivery.lease, on_lost=run.stop_for_loss, on_cancel=run.stop_for_cancel
-        )
+        run = Run(delivery)
+        self._runs[delivery.lease.task_id] = run
         self._ready.append(run)
+        self._wake_slot(group)
+
+    def _wake_slot(self, group: TaskGroup) -> None:
+        """See to it that a slot comes for what is ready; that one wakes the next."""
+        if self._waking:
+            return
         if self._idle:
+            self._waking = True
             self._idle.popleft().set_result(None)
-        elif self._slots < len(self._runs):
+        elif self._slots < self._concurrency:
+            self._waking = True
             self._slots += 1
-            group.start_soon(self._fill_slot)
+            group.start_soon(self._fill_slot, group)
 
-    async def _fill_slot(self) -> None:
-        """See runs through, one after the other; a slot costs less than a task for each run."""
+    async def _fill_slot(self, group: TaskGroup) -> None:
+        """See runs through, one after the other.
+
+        A slot costs less than a task for each run, and one scope for many runs less than one for
+        each: a new one is opened only after the last was cancelled.
+        """
+        self._waking = False
         while True:
-            while self._ready:
-                await self._see_through(self._ready.popleft())
-            idle: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._idle.append(idle)
-            try:
-                await idle
-            except anyio.get_cancelled_exc_class():
-                if idle in self._idle:
-                    self._idle.remove(idle)
-                raise
+            with anyio.CancelScope() as scope:
+                while not scope.cancel_called:
+                    if not self._ready:
+                        await self._idle_until_woken()
+                        continue
+                    run = self._ready.popleft()
+                    if self._ready:
+                        self._wake_slot(group)
+                    await self._see_through(run, scope, group)
 
-    async def _see_through(self, run: _Run) -> None:
-        """Run one delivery to its end, and record the end whatever it is."""
+    async def _idle_until_woken(self) -> None:
+        idle: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._idle.append(idle)
         try:
-            await self._run_handler(run)
-        except anyio.get_cancelled_exc_class():  # the grace period is over
-            with anyio.CancelScope(shield=True):
-                await self._hand_back(run)
-            raise
+            await idle
         finally:
-            self._queue.leases.release(run.delivery.lease)
-            if self._runs.get(run.delivery.task.task_id) is run:
-                del self._runs[run.delivery.task.task_id]
-            self._announce_end()
+            self._waking = False
+            if idle in self._idle:
+                self._idle.remove(idle)
 
-    async def _run_handler(self, run: _Run) -> None:
-        task, message_id = run.delivery.task, run.delivery.lease.message_id
+    async def _see_through(self, run: Run, scope: anyio.CancelScope, group: TaskGroup) -> None:
+        """Run one delivery to its end, and hand that over to be recorded whatever it is."""
+        if run.is_to_stop:
+            self._end_stopped(run)
+            return
+        lease, task = run.delivery
         context = TaskContext(
-            task.task_id,
-            task.attempt,
-            task.task_id,
-            task.owner,
-            lambda progress: self._queue.record_progress(message_id, progress),
+            task.task_id, task.attempt, task.task_id, task.owner, partial(self._report, lease)
         )
-        result: JsonValue = None
-        error: Exception | None = None
+        if task.timeout is not None:
+            scope.deadline = anyio.current_time() + task.timeout
+        run.scope = scope
         self._handling += 1
         try:
-            with run.scope as scope:
-                if task.timeout is not None:
-                    scope.deadline = anyio.current_time() + task.timeout
-                try:
-                    result = await self._handlers[task.task_type](task.payload, context)
-                except Exception as raised:  # whatever a handler raises is the task's failure
-                    error = raised
+            result = await self._handlers[task.task_type](task.payload, context)
+        except anyio.get_cancelled_exc_class() as cancelled:
+            run.scope = None
+            if group.cancel_scope.cancel_called:  # the grace period is over
+                self._hand_back(run)
+            elif scope.cancel_called:
+                self._end_stopped(run)
+            else:  # nobody here asked for it: the handler cancelled itself
+                self._fail(run, cancelled)
+                return
+            raise
+        except Exception as raised:  # whatever a handler raises is the task's failure
+            self._fail(run, raised)
+        else:
+            self._complete(run, result)
         finally:
+            run.scope = None
+            if task.timeout is not None:
+                scope.deadline = math.inf
             self._handling -= 1
             self._announce_end()
-        if run.lost:
-            _log.warning("Task %s was taken over; its outcome here is dropped.", task.task_id)
-        elif not scope.cancelled_caught:
-            await (self._complete(run, result) if error is None else self._fail(run, error))
-        elif run.preempted:
-            await self._record(
-                run, lambda: self._queue.hand_back(message_id, task, kind=EventKind.PREEMPTED)
-            )
-        elif run.cancelled:
-            await self._record(run, lambda: self._queue.end_cancelled(message_id, task))
-        else:
-            await self._fail(run, TimeoutError(f"no result within {task.timeout:g} seconds"))
+        await self._take_turns()
 
-    async def _complete(self, run: _Run, result: JsonValue) -> None:
-        message_id = run.delivery.lease.message_id
+    async def _take_turns(self) -> None:
+        """Let others run after handlers that never waited for anything."""
+        now = anyio.current_time()
+        if now - self._turn_began > _LONGEST_TURN:
+            await anyio.lowlevel.checkpoint()
+            self._turn_began = anyio.current_time()
+
+    async def _report(self, lease: Lease, progress: TaskProgress) -> None:
+        await self._queue.record_progress(lease.message_id, progress)
+
+    def _complete(self, run: Run, result: JsonValue) -> None:
         try:
-            await self._record(run, lambda: self._queue.complete_task(message_id, result))
+            settlement = self._queue.outcomes.completed(run.delivery.lease, result)
         except (InvalidInputError, LimitExceededError) as unusable:
-            await self._fail(run, unusable)
+            self._fail(run, unusable)
+        else:
+            self._recorder.put(run, settlement)
 
-    async def _fail(self, run: _Run, error: Exception) -> None:
-        task, message_id = run.delivery.task, run.delivery.lease.message_id
-        await self._record(
-            run,
-            lambda: self._queue.fail_task(
-                message_id,
-                error,
-                task,
-                retry_after=failure.retry_after(error),
-                retryable=not failure.is_permanent(error),
-            ),
+    def _fail(self, run: Run, error: BaseException) -> None:
+        lease, task = run.delivery
+        settlement = self._queue.outcomes.failed(
+            lease,
+            error,
+            task,
+            retry_after=failure.retry_after(error),
+            retryable=not failure.is_permanent(error),
         )
+        self._recorder.put(run, settlement)
 
-    async def _record(self, run: _Run, settle: Callable[[], Awaitable[object]]) -> None:
-        """Record an end; while the back end is away, keep trying as long as the lease may hold."""
-        while not run.lost:
-            try:
-                await settle()
-            except StaleLeaseError as late:
-                _log.warning("%s", late)
-            except BackendUnavailableError:
-                _log.warning("An outcome could not be recorded; trying again.", exc_info=True)
-                await self._clock.sleep(_AWAY_PAUSE)
-                continue
-            return
+    def _end_stopped(self, run: Run) -> None:
+        """Record the end of a run that was stopped, by why it was."""
+        lease, task = run.delivery
+        outcomes = self._queue.outcomes
+        if run.lost:
+            self._recorder.put(run, None)
+        elif run.preempted:
+            self._recorder.put(run, outcomes.handed_back(lease, task, EventKind.PREEMPTED))
+        elif run.cancelled:
+            self._recorder.put(run, outcomes.cancelled(lease, task))
+        else:
+            self._fail(run, TimeoutError(f"no result within {task.timeout:g} seconds"))
 
-    async def _hand_back(self, run: _Run) -> None:
-        task, message_id = run.delivery.task, run.delivery.lease.message_id
-        try:
-            await self._queue.hand_back(message_id, task)
-        except (StaleLeaseError, BackendUnavailableError):
-            _log.info("Task %s was not handed back; its lease will end.", task.task_id)
+    def _hand_back(self, run: Run) -> None:
+        lease, task = run.delivery
+        settlement = self._queue.outcomes.handed_back(lease, task, EventKind.HANDED_BACK)
+        self._recorder.put(run, settlement)

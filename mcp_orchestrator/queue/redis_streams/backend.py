@@ -34,7 +34,8 @@ from mcp_orchestrator.queue.redis_streams.records import (
     task_from_record,
 )
 from mcp_orchestrator.queue.redis_streams.renewing import RedisRenewer
-from mcp_orchestrator.queue.task import Task, TaskEvent, TaskProgress, TaskStatus
+from mcp_orchestrator.queue.redis_streams.settling import settle_calls
+from mcp_orchestrator.queue.task import Task, TaskEvent, TaskProgress
 
 #: Tasks in one call of ``add.lua``, which keeps Redis busy for some 10 µs each.
 _LARGEST_ADD = 1000
@@ -62,12 +63,6 @@ class RedisBackend:
         self._ended = EndedTasks(self._connection, self._root)
         self._next_due: int | None = None
         self._more = False
-        self._settling = Coalescer[Settlement, StaleLeaseError | None](
-            self._settle_group, largest_group=config.batch_size
-        )
-        self._completing = Coalescer[Settlement, StaleLeaseError | None](
-            self._complete_group, largest_group=config.batch_size
-        )
         self._adding = Coalescer[NewEntry, Task](
             self._add_group, largest_group=config.batch_size, lone_first=True
         )
@@ -128,10 +123,14 @@ class RedisBackend:
         seconds = max(bound, _SHORTEST_READ)
         await self._connection.command("BLPOP", *(bells or [f"{self._root}:bells"]), seconds)
 
-    async def settle(self, settlement: Settlement) -> None:
-        """Record how a delivery ended."""
-        completed = settlement.status is TaskStatus.COMPLETED
-        await (self._completing if completed else self._settling).submit(settlement)
+    async def settle(self, settlements: Sequence[Settlement]) -> list[StaleLeaseError | None]:
+        """Record how deliveries ended: results by one script, other ends by another."""
+        refusals: list[StaleLeaseError | None] = [None] * len(settlements)
+        for script, arguments, places in settle_calls(settlements):
+            late: list[int] = await self._connection.script(script, arguments)
+            for place in late:
+                refusals[places[place]] = stale_lease(settlements[places[place]].lease)
+        return refusals
 
     async def record_progress(self, lease: Lease, progress: TaskProgress) -> None:
         """Keep what the handler said last."""
@@ -228,34 +227,3 @@ class RedisBackend:
     async def _holder(self, holder_id: str, task: Task) -> Task:
         """Return the task that has the key already."""
         return await self.get(holder_id) or task
-
-    async def _settle_group(self, group: Sequence[Settlement]) -> list[StaleLeaseError | None]:
-        arguments: list[str | int] = [to_micros(group[0].at)]
-        for one in group:
-            arguments += [
-                one.lease.task_id,
-                one.lease.epoch,
-                one.status,
-                to_micros(one.expires_at),
-                one.error or "",
-                "" if one.available_at is None else to_micros(one.available_at),
-                "" if one.event is None else compact(encode_event(one.event)),
-                int(one.counts),
-            ]
-        return await self._refusals("settle", arguments, group)
-
-    async def _complete_group(self, group: Sequence[Settlement]) -> list[StaleLeaseError | None]:
-        arguments: list[str | int] = [to_micros(group[0].at), to_micros(group[0].expires_at)]
-        for one in group:
-            result = "" if one.result == "null" else one.result or ""
-            arguments += [one.lease.task_id, one.lease.epoch, result]
-        return await self._refusals("complete", arguments, group)
-
-    async def _refusals(
-        self, script: str, arguments: Sequence[str | int], group: Sequence[Settlement]
-    ) -> list[StaleLeaseError | None]:
-        outcomes: list[StaleLeaseError | None] = [None] * len(group)
-        late: list[int] = await self._connection.script(script, arguments)
-        for place in late:
-            outcomes[place] = stale_lease(group[place].lease)
-        return outcomes

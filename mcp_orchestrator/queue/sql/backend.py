@@ -11,7 +11,6 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from mcp_orchestrator.clock import Clock
 from mcp_orchestrator.errors import BackendUnavailableError, StaleLeaseError
-from mcp_orchestrator.queue.coalesce import Coalescer
 from mcp_orchestrator.queue.config import TaskQueueConfig
 from mcp_orchestrator.queue.encoding import encode_progress
 from mcp_orchestrator.queue.lease import Delivery, Lease
@@ -65,9 +64,6 @@ class SqlBackend:
         self._committer: GroupCommitter | None = committer
         self._own_writer: asyncio.Task[None] | None = None
         self._closing = anyio.Event()
-        self._settling = Coalescer[Settlement, StaleLeaseError | None](
-            self._settle_group, largest_group=config.batch_size
-        )
         self._work_added = anyio.Event()
         self._task_changed = anyio.Event()
         self._in_vain = False
@@ -145,12 +141,15 @@ class SqlBackend:
                 with anyio.move_on_after(self._config.poll_seconds):
                     await added.wait()
 
-    async def settle(self, settlement: Settlement) -> None:
-        """Record how a delivery ended."""
-        await self._settling.submit(settlement)
+    async def settle(self, settlements: Sequence[Settlement]) -> list[StaleLeaseError | None]:
+        """Record how deliveries ended, in one transaction."""
+        refusals = await self._writer.submit(
+            lambda connection: settle_group(connection, settlements)
+        )
         self._announce_change()
-        if not settlement.status.is_final:
+        if not all(settlement.status.is_final for settlement in settlements):
             self._announce_work()
+        return refusals
 
     async def record_progress(self, lease: Lease, progress: TaskProgress) -> None:
         """Keep what the handler said last."""
@@ -275,9 +274,6 @@ class SqlBackend:
                 "The queue is not connected.", remedy="Call connect() first, or use `async with`."
             )
         return self._committer
-
-    async def _settle_group(self, group: Sequence[Settlement]) -> list[StaleLeaseError | None]:
-        return await self._writer.submit(lambda connection: settle_group(connection, group))
 
     async def _sweep_sometimes(self, now: datetime) -> None:
         if self._clock.monotonic() - self._swept_at < _SWEEP_EVERY:
