@@ -17,6 +17,7 @@ from mcp_orchestrator.queue import (
     NewTask,
     QueueMetrics,
     Rate,
+    Task,
     TaskContext,
     TaskPriority,
     TaskQueue,
@@ -164,6 +165,7 @@ async def test_an_idle_worker_goes_on_when_the_rate_allows(
     async def handler(payload: Payload, context: TaskContext) -> JsonValue:
         return None
 
+    done: list[Task] = []
     async with open_place(request, kind, tmp_path, SystemClock()) as place:
         queue = await place.queue()
         await queue.limit_type("t", rate=Rate(2, span))
