@@ -14,9 +14,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 import anyio
-from sqlalchemy import and_, delete, func, null, or_, select, update
+from sqlalchemy import Connection, and_, delete, func, null, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mcp_orchestrator.agents.bell import Bell
 from mcp_orchestrator.agents.leases import renewed
@@ -212,10 +211,10 @@ class AnswerCache:
             .on_conflict_do_update(index_elements=["key"], set_=again, where=free)
         )
 
-        async def unit(connection: AsyncConnection) -> bool:
-            await connection.execute(claim)
+        def unit(connection: Connection) -> bool:
+            connection.execute(claim)
             holder = select(answers.c.flight).where(answers.c.key == key)
-            return await connection.scalar(holder) == mine
+            return connection.scalar(holder) == mine
 
         return await self._committer.submit(unit)
 
@@ -237,10 +236,10 @@ class AnswerCache:
             values |= {"failure": failure}
         is_mine = and_(answers.c.key == key, answers.c.flight == mine, answers.c.reply.is_(None))
 
-        async def unit(connection: AsyncConnection) -> None:
-            await connection.execute(update(answers).where(is_mine).values(values))
+        def unit(connection: Connection) -> None:
+            connection.execute(update(answers).where(is_mine).values(values))
             if reply is not None:
-                await self._make_room(connection, now)
+                self._make_room(connection, now)
 
         await self._committer.submit(unit)
         self._bell.ring()
@@ -250,10 +249,10 @@ class AnswerCache:
         await self._committer.submit(lambda connection: connection.execute(statement))
         self._bell.ring()
 
-    async def _make_room(self, connection: AsyncConnection, now: datetime) -> None:
-        await connection.execute(delete(answers).where(answers.c.expires_at <= now))
+    def _make_room(self, connection: Connection, now: datetime) -> None:
+        connection.execute(delete(answers).where(answers.c.expires_at <= now))
         kept = answers.c.stored_at.is_not(None)
-        count = await connection.scalar(select(func.count()).select_from(answers).where(kept)) or 0
+        count = connection.scalar(select(func.count()).select_from(answers).where(kept)) or 0
         if count > self._settings.most:
             oldest = (
                 select(answers.c.key)
@@ -261,7 +260,7 @@ class AnswerCache:
                 .order_by(answers.c.stored_at, answers.c.key)
                 .limit(count - self._settings.most)
             )
-            await connection.execute(delete(answers).where(answers.c.key.in_(oldest)))
+            connection.execute(delete(answers).where(answers.c.key.in_(oldest)))
 
 
 def answer_key(provider: str, model: str, request: ModelRequest) -> str:

@@ -13,9 +13,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 import anyio
-from sqlalchemy import ColumnElement, and_, delete, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, delete, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mcp_orchestrator.agents.bell import Bell
 from mcp_orchestrator.agents.model import ModelReply, ModelRequest, Progress, RemoteJobs
@@ -86,13 +85,13 @@ class SamplingMailbox:
         }  # fmt: skip
         dialect = sqlite if self._database.is_sqlite else postgresql
 
-        async def unit(connection: AsyncConnection) -> str:
+        def unit(connection: Connection) -> str:
             same = and_(requests.c.scope == scope, requests.c.subject == subject)
-            await connection.execute(dialect.insert(requests).values(row).on_conflict_do_nothing())
+            connection.execute(dialect.insert(requests).values(row).on_conflict_do_nothing())
             asked_again = {"declined": None, "claimed_until": None, "request": row["request"]}
             declined = and_(same, requests.c.declined.is_not(None))
-            await connection.execute(update(requests).where(declined).values(asked_again))
-            return (await connection.execute(select(requests.c.id).where(same))).scalar_one()
+            connection.execute(update(requests).where(declined).values(asked_again))
+            return (connection.execute(select(requests.c.id).where(same))).scalar_one()
 
         request_id = await self._committer.submit(unit)
         self._bell.ring()
@@ -187,23 +186,23 @@ class SamplingMailbox:
             if (await connection.execute(oldest)).first() is None:
                 return None
 
-        async def unit(connection: AsyncConnection) -> SamplingRequest | None:
-            row = (await connection.execute(oldest.with_for_update(skip_locked=True))).first()
+        def unit(connection: Connection) -> SamplingRequest | None:
+            row = (connection.execute(oldest.with_for_update(skip_locked=True))).first()
             if row is None:
                 return None
             mine = update(requests).where(requests.c.id == row.id)
-            await connection.execute(mine.values(claimed_until=now + self._claim))
+            connection.execute(mine.values(claimed_until=now + self._claim))
             return SamplingRequest(row.id, scope, ModelRequest.from_json(row.request))
 
         return await self._committer.submit(unit)
 
     async def _put(self, request_id: str, values: dict[str, object]) -> None:
-        async def unit(connection: AsyncConnection) -> bool:
+        def unit(connection: Connection) -> bool:
             first = update(requests).where(requests.c.id == request_id, _open()).values(values)
-            if (await connection.execute(first)).rowcount:
+            if (connection.execute(first)).rowcount:
                 return True
             there = select(requests.c.id).where(requests.c.id == request_id)
-            return (await connection.execute(there)).first() is not None
+            return (connection.execute(there)).first() is not None
 
         if not await self._committer.submit(unit):
             raise NotFoundError(

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import anyio
-from sqlalchemy import Update, and_, case, delete, func, insert, or_, select, update
+from sqlalchemy import Connection, Update, and_, case, delete, func, insert, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mcp_orchestrator.agents.bell import Bell
 from mcp_orchestrator.agents.leases import renewed
@@ -77,13 +76,13 @@ class SharedLimits:
         now = self._clock.now()
         pause = self._settings.pause if seconds is None else seconds
 
-        async def unit(connection: AsyncConnection) -> None:
-            state = await self._locked(connection, now)
+        def unit(connection: Connection) -> None:
+            state = self._locked(connection, now)
             left = state.pause_after(now)
             values: dict[str, object] = {"paused_until": now + timedelta(seconds=max(pause, left))}
             if left <= 0:  # one burst of refusals is one sign, however many calls it hit
                 values["allowed"] = max(state.allowed / 2, 1.0)
-            await connection.execute(self._update().values(values))
+            connection.execute(self._update().values(values))
 
         await self._committer.submit(unit)
 
@@ -120,14 +119,14 @@ class SharedLimits:
                 await self._release(slot_id, succeeded=False)
             raise
 
-    async def _try_to_take(self, connection: AsyncConnection, slot_id: str) -> float | None:
+    def _try_to_take(self, connection: Connection, slot_id: str) -> float | None:
         """Take a slot, or return the seconds after which to look again."""
         now, settings = self._clock.now(), self._settings
-        state = await self._locked(connection, now)
+        state = self._locked(connection, now)
         if state.pause_after(now) > 0:
             return state.pause_after(now)
         live = and_(slots.c.provider == self._provider, slots.c.expires_at > now)
-        held = await connection.scalar(select(func.count()).select_from(slots).where(live)) or 0
+        held = connection.scalar(select(func.count()).select_from(slots).where(live)) or 0
         if held >= int(min(state.allowed, settings.concurrency)):
             return settings.poll
         if settings.per_minute is not None:
@@ -136,29 +135,29 @@ class SharedLimits:
             if bucket < 1:
                 return (1 - bucket) * 60 / settings.per_minute
             spent = self._update().values(bucket=bucket - 1, refilled_at=now)
-            await connection.execute(spent)
+            connection.execute(spent)
         expires = now + timedelta(seconds=settings.lease)
         row_of_slot = {"id": slot_id, "provider": self._provider, "expires_at": expires}
-        await connection.execute(insert(slots).values(row_of_slot))
+        connection.execute(insert(slots).values(row_of_slot))
         return None
 
-    async def _locked(self, connection: AsyncConnection, now: datetime) -> _State:
+    def _locked(self, connection: Connection, now: datetime) -> _State:
         """Return the provider's row, made if need be, and nobody else's until we commit."""
         statement = select(limits).where(limits.c.provider == self._provider).with_for_update()
-        row = (await connection.execute(statement)).first()
+        row = (connection.execute(statement)).first()
         if row is None:
-            await self._begin(connection, now)
-            row = (await connection.execute(statement)).one()
+            self._begin(connection, now)
+            row = (connection.execute(statement)).one()
         return _State(row.allowed, row.bucket, row.refilled_at, row.paused_until)
 
-    async def _begin(self, connection: AsyncConnection, now: datetime) -> None:
+    def _begin(self, connection: Connection, now: datetime) -> None:
         """Make the provider's row, unless another process has just made it."""
         dialect, settings = sqlite if self._database.is_sqlite else postgresql, self._settings
         first = {
             "provider": self._provider, "allowed": float(settings.concurrency),
             "bucket": settings.burst, "refilled_at": now,
         }  # fmt: skip
-        await connection.execute(dialect.insert(limits).values(first).on_conflict_do_nothing())
+        connection.execute(dialect.insert(limits).values(first).on_conflict_do_nothing())
 
     async def _renew(self, slot_id: str) -> None:
         expires = self._clock.now() + timedelta(seconds=self._settings.lease)
@@ -176,10 +175,10 @@ class SharedLimits:
 
         dead = and_(slots.c.provider == self._provider, slots.c.expires_at <= self._clock.now())
 
-        async def unit(connection: AsyncConnection) -> None:
-            await connection.execute(delete(slots).where(or_(slots.c.id == slot_id, dead)))
+        def unit(connection: Connection) -> None:
+            connection.execute(delete(slots).where(or_(slots.c.id == slot_id, dead)))
             if succeeded:
-                await connection.execute(grown)
+                connection.execute(grown)
 
         await self._committer.submit(unit)
         self._bell.ring()

@@ -13,8 +13,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cronsim import CronSim, CronSimError
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
-from sqlalchemy import delete, insert, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, delete, insert, select, update
 
 from mcp_orchestrator.clock import Clock, SystemClock
 from mcp_orchestrator.errors import InvalidInputError, NotFoundError
@@ -93,15 +92,15 @@ class Scheduler:
         encode_json(schedule.payload, what="payload", limit=self._queue.config.max_payload_bytes)
         first = schedule.next_after(self._clock.now())
 
-        async def write(connection: AsyncConnection) -> None:
-            await self._drop(connection, schedule.name)
+        def write(connection: Connection) -> None:
+            self._drop(connection, schedule.name)
             row = {
                 "queue": self._name,
                 "name": schedule.name,
                 "schedule": json.loads(schedule.model_dump_json()),
                 "next_at": first,
             }
-            await connection.execute(insert(schedules), row)
+            connection.execute(insert(schedules), row)
 
         await self._committer.submit(write)
         return first
@@ -160,6 +159,6 @@ class Scheduler:
             await self.fire_due()
             await self._clock.sleep(_LOOK)
 
-    async def _drop(self, connection: AsyncConnection, name: str) -> bool:
+    def _drop(self, connection: Connection, name: str) -> bool:
         where = (schedules.c.queue == self._name, schedules.c.name == name)
-        return (await connection.execute(delete(schedules).where(*where))).rowcount > 0
+        return (connection.execute(delete(schedules).where(*where))).rowcount > 0

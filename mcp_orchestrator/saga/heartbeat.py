@@ -63,4 +63,5 @@ class Heartbeat:
 
     async def _renew(self, database: Database) -> None:
         async with database.write() as connection:
-            await renew_lease(connection, self._runner_id, self._clock.now() + self._lease)
+            until = self._clock.now() + self._lease
+            await connection.run_sync(renew_lease, self._runner_id, until)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from sqlalchemy import insert, select
+from sqlalchemy import Connection, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mcp_orchestrator.saga.checkpoint import SagaRecord
@@ -43,7 +43,7 @@ class Message:
     id: int = 0
 
 
-async def put(connection: AsyncConnection, message: Message) -> None:
+def put(connection: Connection, message: Message) -> None:
     """Put a message into the inbox."""
     row = {
         "saga_id": message.saga_id,
@@ -53,7 +53,7 @@ async def put(connection: AsyncConnection, message: Message) -> None:
         "user_id": message.user_id,
         "sent_at": message.sent_at,
     }
-    await connection.execute(insert(saga_inbox).values(row))
+    connection.execute(insert(saga_inbox).values(row))
 
 
 async def read(connection: AsyncConnection, saga_id: str) -> list[Message]:

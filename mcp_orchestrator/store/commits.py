@@ -6,44 +6,29 @@ runs it in one transaction, and releases each caller only after that transaction
 
 import asyncio
 import sqlite3
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from types import TracebackType
-from typing import Any, Self, TypeVar, cast
+from typing import Self, TypeVar, cast
 
 import anyio
 from anyio.abc import TaskGroup
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mcp_orchestrator.errors import BackendUnavailableError, OrchestratorError
 from mcp_orchestrator.store.engine import Database, open_blocking_engine
-from mcp_orchestrator.store.writer_thread import Batch, BatchItem, WriterThread, write_batches
+from mcp_orchestrator.store.writer_thread import WriterThread
+from mcp_orchestrator.store.writes import Batch, BatchItem, Item, Unit, UnitItem, write_items
 
 _DATABASE_ERRORS = (SQLAlchemyError, sqlite3.Error, OSError)
 
 T = TypeVar("T")
 I = TypeVar("I")  # noqa: E741 - an item of a batch
-#: Work done inside the transaction. It may run twice (a failed group is replayed one by one),
-#: so it touches nothing but the connection it is given.
-Unit = Callable[[AsyncConnection], Awaitable[T]]
-
-
-@dataclass(eq=False, slots=True)
-class _UnitItem:
-    unit: Unit[Any]
-    done: "asyncio.Future[object]"
-    outcome: object = None
-
-
-_Item = _UnitItem | BatchItem
 
 
 class GroupCommitter:
     """The one writer of a process; use it as an async context manager.
 
-    Units go through the asynchronous engine. Batches go with them on PostgreSQL, and through a
-    thread of their own on SQLite; the two take turns there, since SQLite has one writer.
+    On SQLite everything is written by a thread, on PostgreSQL over the asynchronous engine.
 
     Args:
         database: where to write.
@@ -53,11 +38,8 @@ class GroupCommitter:
     def __init__(self, database: Database, *, largest_group: int = 256) -> None:
         self._database = database
         self._largest_group = largest_group
-        self._units: list[_Item] = []
-        self._batches: list[BatchItem] = []
-        self._in_thread = 0
+        self._waiting: list[Item] = []
         self._wake = anyio.Event()
-        self._writes_units = False
         self._closing = False
         self._tasks: TaskGroup | None = None
         self._thread: WriterThread | None = None
@@ -66,7 +48,8 @@ class GroupCommitter:
         """Start the writer."""
         if self._database.is_sqlite:
             engine = open_blocking_engine(self._database)
-            self._thread = WriterThread(engine, self._written, self._largest_group)
+            self._thread = WriterThread(engine, _release, self._largest_group)
+            return self
         self._tasks = anyio.create_task_group()
         await self._tasks.__aenter__()
         self._tasks.start_soon(self._write_groups)
@@ -95,10 +78,7 @@ class GroupCommitter:
             BackendUnavailableError: the database failed; the write may or may not be on disk
                 only if the connection broke during COMMIT, and is otherwise not.
         """
-        item = _UnitItem(unit, self._accept())
-        self._units.append(item)
-        self._wake.set()
-        return cast("T", await item.done)
+        return cast("T", await self._accept(UnitItem(unit, self._promise())))
 
     async def submit_to(self, batch: Batch[I, T], item: I) -> T:
         """Write one item together with those that others hand to the same batch function.
@@ -111,71 +91,41 @@ class GroupCommitter:
             OrchestratorError: what the batch function put in this item's place.
             BackendUnavailableError: as for ``submit``.
         """
-        waiting = BatchItem(batch, item, self._accept())
-        if self._thread is None or self._units or self._writes_units:
-            self._batches.append(waiting)
-            self._wake.set()
-        else:
-            self._in_thread += 1
-            self._thread.put(waiting)
-        return cast("T", await waiting.done)
+        return cast("T", await self._accept(BatchItem(batch, item, self._promise())))
 
-    def _accept(self) -> "asyncio.Future[object]":
+    def _promise(self) -> "asyncio.Future[object]":
         if self._closing:
             raise BackendUnavailableError(
                 "The store is closing.", remedy="Ask again when the server is back."
             )
         return asyncio.get_running_loop().create_future()
 
+    def _accept(self, item: Item) -> "asyncio.Future[object]":
+        if self._thread is not None:
+            self._thread.put(item)
+        else:
+            self._waiting.append(item)
+            self._wake.set()
+        return item.done
+
     async def _write_groups(self) -> None:
         with anyio.CancelScope(shield=True):  # a cancelled server still writes what it accepted
-            while True:
-                if self._in_thread == 0 and (self._units or self._batches):
-                    await self._take_turn()
-                elif self._closing and not (self._in_thread or self._units or self._batches):
-                    return
-                else:
+            while self._waiting or not self._closing:
+                if not self._waiting:
                     self._wake = anyio.Event()
                     await self._wake.wait()
+                    continue
+                group = self._waiting[: self._largest_group]
+                del self._waiting[: self._largest_group]
+                await self._write_group([item for item in group if not item.done.cancelled()])
+                _release(group)
 
-    async def _take_turn(self) -> None:
-        """Write the units that wait, then let the batches that waited for them go."""
-        self._writes_units = True
-        units = self._units[: self._largest_group]
-        del self._units[: self._largest_group]
-        await self._write_group([unit for unit in units if not unit.done.cancelled()])
-        _release(units)
-        self._writes_units = False
-        batches = self._batches[: self._largest_group]
-        del self._batches[: self._largest_group]
-        if self._thread is None:
-            await self._write_group([item for item in batches if not item.done.cancelled()])
-            _release(batches)
-            return
-        for item in batches:
-            self._in_thread += 1
-            self._thread.put(item)
-
-    def _written(self, group: Sequence[BatchItem]) -> None:
-        """Release the callers of a group that the thread has written."""
-        self._in_thread -= len(group)
-        _release(group)
-        if self._in_thread == 0:
-            self._wake.set()
-
-    async def _write_group(self, group: Sequence[_Item]) -> None:
+    async def _write_group(self, group: Sequence[Item]) -> None:
         if not group:
             return
         try:
             async with self._database.write() as connection:
-                batches: list[BatchItem] = []
-                for item in group:
-                    if isinstance(item, BatchItem):
-                        batches.append(item)
-                    else:
-                        item.outcome = await item.unit(connection)
-                if batches:
-                    await connection.run_sync(write_batches, batches)
+                await connection.run_sync(write_items, group)
         except Exception as error:  # any fault of one unit must not reach its neighbours
             if len(group) == 1:
                 group[0].outcome = error
@@ -184,7 +134,7 @@ class GroupCommitter:
                 await self._write_group([item])
 
 
-def _release(group: Sequence[_Item]) -> None:
+def _release(group: Sequence[Item]) -> None:
     for item in group:
         if item.done.cancelled():
             continue

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import cast
 
-from sqlalchemy import ColumnElement, case, delete, exists, or_, select, update
+from sqlalchemy import ColumnElement, Connection, case, delete, exists, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -19,25 +19,25 @@ from mcp_orchestrator.store.schema.sagas import OPEN, saga_checkpoints, saga_inb
 _FORGET_AFTER = timedelta(days=1)
 
 
-async def renew_lease(connection: AsyncConnection, runner_id: str, until: datetime) -> None:
+def renew_lease(connection: Connection, runner_id: str, until: datetime) -> None:
     """Create or extend a runner's lease."""
     make = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
     row = make(saga_runners).values(runner_id=runner_id, lease_until=until)
     changed = row.on_conflict_do_update(
         index_elements=[saga_runners.c.runner_id], set_={"lease_until": until}
     )
-    await connection.execute(changed)
+    connection.execute(changed)
 
 
-async def end_lease(connection: AsyncConnection, runner_id: str, now: datetime) -> None:
+def end_lease(connection: Connection, runner_id: str, now: datetime) -> None:
     """Give up a runner's lease and free its sagas, so that others go on with them at once."""
     mine = saga_checkpoints.c.lease_owner == runner_id
     free = update(saga_checkpoints).where(mine, OPEN).values(lease_owner=None)
-    await connection.execute(free)
+    connection.execute(free)
     gone = or_(
         saga_runners.c.runner_id == runner_id, saga_runners.c.lease_until < now - _FORGET_AFTER
     )
-    await connection.execute(delete(saga_runners).where(gone))
+    connection.execute(delete(saga_runners).where(gone))
 
 
 async def find_free(
@@ -66,8 +66,8 @@ async def find_free(
     return (await connection.execute(query)).scalars().all()
 
 
-async def claim(
-    connection: AsyncConnection,
+def claim(
+    connection: Connection,
     runner_id: str,
     saga_ids: Sequence[str],
     now: datetime,
@@ -81,13 +81,13 @@ async def claim(
     """
     chosen = select(saga_checkpoints.c.saga_id, saga_checkpoints.c.lease_owner)
     chosen = chosen.where(saga_checkpoints.c.saga_id.in_(saga_ids), *_free(now, runner_id, lost))
-    rows = (await connection.execute(chosen.with_for_update(skip_locked=True))).all()
+    rows = (connection.execute(chosen.with_for_update(skip_locked=True))).all()
     if rows:
         died = case((saga_checkpoints.c.lease_owner.is_not(None), 1), else_=0)
         taken = update(saga_checkpoints).where(
             saga_checkpoints.c.saga_id.in_([row[0] for row in rows])
         )
-        await connection.execute(
+        connection.execute(
             taken.values(
                 lease_owner=runner_id,
                 epoch=saga_checkpoints.c.epoch + 1,
@@ -97,8 +97,8 @@ async def claim(
     return {row[0]: row[1] for row in rows}
 
 
-async def take_at_rest(
-    connection: AsyncConnection, runner_id: str, saga_id: str, epoch: int, now: datetime
+def take_at_rest(
+    connection: Connection, runner_id: str, saga_id: str, epoch: int, now: datetime
 ) -> bool:
     """Take a saga that nobody runs because it is finished or held, for a person's order.
 
@@ -119,7 +119,7 @@ async def take_at_rest(
         or_(table.lease_owner.is_(None), ~_owner_is_alive(now)),
     )
     values = taken.values(lease_owner=runner_id, epoch=epoch + 1).returning(table.saga_id)
-    return (await connection.execute(values)).first() is not None
+    return (connection.execute(values)).first() is not None
 
 
 async def next_wake(connection: AsyncConnection, now: datetime) -> datetime | None:

@@ -14,7 +14,6 @@ from decimal import Decimal
 from typing import Literal
 
 from sqlalchemy import Connection, RowMapping, and_, delete, insert, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mcp_orchestrator.clock import Clock
 from mcp_orchestrator.errors import BudgetExceededError
@@ -142,11 +141,11 @@ class Ledger:
             .limit(1)
         )
 
-        async def unit(connection: AsyncConnection) -> str:
-            found = await connection.scalar(earlier)
+        def unit(connection: Connection) -> str:
+            found = connection.scalar(earlier)
             if found is None:
                 return entry_id
-            await connection.execute(delete(entries).where(entries.c.id == entry_id))
+            connection.execute(delete(entries).where(entries.c.id == entry_id))
             return found
 
         return await self._committer.submit(unit)

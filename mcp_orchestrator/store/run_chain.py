@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import Connection, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mcp_orchestrator.store.canonical import canonical_json
@@ -54,9 +54,7 @@ def _plain(value: object) -> object:
     return value
 
 
-async def append_run(
-    connection: AsyncConnection, chain_id: str, values: Mapping[str, object]
-) -> None:
+def append_run(connection: Connection, chain_id: str, values: Mapping[str, object]) -> None:
     """Write a row as the next of a chain, which only one writer uses.
 
     Args:
@@ -66,17 +64,17 @@ async def append_run(
     """
     heads = sandbox_run_chains.c
     query = select(heads.sequence, heads.hash).where(heads.chain_id == chain_id)
-    head = (await connection.execute(query)).first()
+    head = (connection.execute(query)).first()
     last, previous = (0, GENESIS) if head is None else (head[0], head[1])
     row: dict[str, object] = {**values, "chain_id": chain_id, "sequence": last + 1}
     row["hash"] = run_hash(previous, row)
-    await connection.execute(insert(sandbox_runs).values(row))
+    connection.execute(insert(sandbox_runs).values(row))
     new = {"sequence": last + 1, "hash": row["hash"]}
     if head is None:
-        await connection.execute(insert(sandbox_run_chains).values(chain_id=chain_id, **new))
+        connection.execute(insert(sandbox_run_chains).values(chain_id=chain_id, **new))
     else:
         moved = update(sandbox_run_chains).where(heads.chain_id == chain_id)
-        await connection.execute(moved.values(**new))
+        connection.execute(moved.values(**new))
 
 
 async def verify_runs(connection: AsyncConnection) -> list[RunTampering]:

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Literal
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import Connection, delete, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mcp_orchestrator.store.schema.runs import sandbox_run_files
@@ -30,13 +30,13 @@ class RunFile:
     content: bytes = field(repr=False)
 
 
-async def write_files(
-    connection: AsyncConnection, run_id: str, files: Sequence[RunFile], at: datetime
+def write_files(
+    connection: Connection, run_id: str, files: Sequence[RunFile], at: datetime
 ) -> None:
     """Write the files of a run."""
     rows = [{"run_id": run_id, "created_at": at, **asdict(file)} for file in files]
     if rows:
-        await connection.execute(insert(sandbox_run_files), rows)
+        connection.execute(insert(sandbox_run_files), rows)
 
 
 async def read_file(
@@ -51,7 +51,7 @@ async def read_file(
     return None if row is None else RunFile(kind, path, row[0], row[1])
 
 
-async def forget_files(connection: AsyncConnection, before: datetime) -> int:
+def forget_files(connection: Connection, before: datetime) -> int:
     """Delete what is older; the rows of the runs, with the hashes of their files, stay."""
     statement = delete(sandbox_run_files).where(sandbox_run_files.c.created_at < before)
-    return (await connection.execute(statement)).rowcount
+    return (connection.execute(statement)).rowcount

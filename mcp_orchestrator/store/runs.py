@@ -6,8 +6,7 @@ from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import RowMapping, select
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, RowMapping, select
 
 from mcp_orchestrator.errors import NotFoundError
 from mcp_orchestrator.store.commits import GroupCommitter
@@ -102,9 +101,9 @@ class RunStore:
         """
         values = asdict(record)
 
-        async def unit(connection: AsyncConnection) -> None:
-            await append_run(connection, self._chain_id, values)
-            await write_files(connection, record.run_id, files, record.finished_at)
+        def unit(connection: Connection) -> None:
+            append_run(connection, self._chain_id, values)
+            write_files(connection, record.run_id, files, record.finished_at)
 
         await self._committer.submit(unit)
 
@@ -141,8 +140,8 @@ class RunStore:
     async def forget_files(self, before: datetime) -> None:
         """Delete the files of older runs."""
 
-        async def unit(connection: AsyncConnection) -> None:
-            await forget_files(connection, before)
+        def unit(connection: Connection) -> None:
+            forget_files(connection, before)
 
         await self._committer.submit(unit)
 

@@ -1,43 +1,20 @@
-"""The thread that writes batches to SQLite.
+"""The thread that writes to SQLite.
 
 A group of writes costs one change of threads each way, where an asynchronous connection needs
-several for every statement.
+several for every statement. And a transaction never waits for the event loop: a handler that blocks
+the loop would otherwise hold the one write lock of the file for as long, and nobody, not even the
+threads that renew leases, could write meanwhile.
 """
 
 import asyncio
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from queue import Empty, SimpleQueue
-from typing import Any, TypeAlias, TypeVar
 
 from anyio import to_thread
 from sqlalchemy import Connection, Engine
 
-T = TypeVar("T")
-I = TypeVar("I")  # noqa: E741 - an item of a batch
-#: Writes of the same kind, done for many callers in a few statements; the outcomes are in the
-#: order of the items, and an exception among them is raised to that item's caller alone. It may
-#: run twice (a failed group is replayed one by one), so it touches nothing but the connection it
-#: is given; on SQLite it runs in another thread.
-Batch: TypeAlias = Callable[[Connection, Sequence[I]], Sequence[T | Exception]]
-
-
-@dataclass(eq=False, slots=True)
-class BatchItem:
-    """One caller's part of a batch.
-
-    Attributes:
-        batch: the function that writes it.
-        item: what it writes.
-        done: what the caller awaits.
-        outcome: what the function answered, or why it could not.
-    """
-
-    batch: Batch[Any, Any]
-    item: object
-    done: "asyncio.Future[object]"
-    outcome: object = None
+from mcp_orchestrator.store.writes import Item, write_items
 
 
 class WriterThread:
@@ -50,18 +27,18 @@ class WriterThread:
     """
 
     def __init__(
-        self, engine: Engine, written: Callable[[Sequence[BatchItem]], None], largest_group: int
+        self, engine: Engine, written: Callable[[Sequence[Item]], None], largest_group: int
     ) -> None:
         self._engine = engine
         self._written = written
         self._largest_group = largest_group
-        self._inbox: SimpleQueue[BatchItem | None] = SimpleQueue()
+        self._inbox: SimpleQueue[Item | None] = SimpleQueue()
         self._loop = asyncio.get_running_loop()
         self._connection: Connection | None = None
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
         self._thread.start()
 
-    def put(self, item: BatchItem) -> None:
+    def put(self, item: Item) -> None:
         """Write an item soon."""
         self._inbox.put(item)
 
@@ -82,7 +59,7 @@ class WriterThread:
         if self._connection is not None:
             self._connection.close()
 
-    def _take_more(self, group: list[BatchItem]) -> bool:
+    def _take_more(self, group: list[Item]) -> bool:
         """Add what is waiting to a group; tell whether nothing comes after it."""
         while len(group) < self._largest_group:
             try:
@@ -94,7 +71,7 @@ class WriterThread:
             group.append(item)
         return False
 
-    def _write(self, group: Sequence[BatchItem]) -> None:
+    def _write(self, group: Sequence[Item]) -> None:
         try:
             connection = self._connection
             if (
@@ -102,21 +79,10 @@ class WriterThread:
             ):  # kept: opening one costs as much as a write
                 connection = self._connection = self._engine.connect()
             with connection.begin():
-                write_batches(connection, group)
+                write_items(connection, group)
         except Exception as error:  # any fault of one item must not reach its neighbours
             if len(group) == 1:
                 group[0].outcome = error
                 return
             for item in group:
                 self._write([item])
-
-
-def write_batches(connection: Connection, group: Sequence[BatchItem]) -> None:
-    """Write items, those of the same batch together, and keep their outcomes."""
-    batches: dict[Batch[Any, Any], list[BatchItem]] = {}
-    for item in group:
-        batches.setdefault(item.batch, []).append(item)
-    for batch, members in batches.items():
-        outcomes = batch(connection, [member.item for member in members])
-        for member, outcome in zip(members, outcomes, strict=True):
-            member.outcome = outcome

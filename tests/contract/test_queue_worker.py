@@ -190,19 +190,27 @@ async def test_a_cancelled_worker_finishes_what_it_can_and_hands_back_the_rest(
     assert [event.kind for event in back.history] == [EventKind.HANDED_BACK]
 
 
-async def test_a_blocking_handler_keeps_its_lease(place: Place[SystemClock]) -> None:
+async def test_a_handler_that_blocks_while_others_write_keeps_its_lease(
+    place: Place[SystemClock],
+) -> None:
     queue, rival = await place.queue(lease_seconds=1), await place.queue(lease_seconds=1)
     runs: list[int] = []
+
+    async def keep_writing() -> None:
+        while not runs:  # so that the loop is blocked in the middle of somebody's transaction
+            await queue.add_task("other", {})
 
     async def block(payload: Payload, context: TaskContext) -> JsonValue:
         runs.append(context.attempt)
         time.sleep(3)  # noqa: ASYNC251 - a handler that blocks the event loop is the point
         return "done"
 
-    added = await queue.add_task("block", {})
+    added = await queue.add_task("block", {}, delay=0.2)
     async with anyio.create_task_group() as group:
         group.start_soon(Worker(queue, {"block": block}).run)
         group.start_soon(Worker(rival, {"block": block}).run)
+        for _ in range(5):
+            group.start_soon(keep_writing)
         done = await queue.wait_for(added.task_id, 10)
         assert (done.result, runs, done.attempt) == ("done", [1], 1)
         group.cancel_scope.cancel()

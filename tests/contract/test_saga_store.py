@@ -186,8 +186,8 @@ async def test_of_several_runners_one_gets_a_free_saga(
     async def grab(runner: str) -> None:
         async with database.write() as connection:
             now = SystemClock().now()
-            await renew_lease(connection, runner, now + timedelta(seconds=60))
-            got = await claim(connection, runner, ids, now)
+            await connection.run_sync(renew_lease, runner, now + timedelta(seconds=60))
+            got = await connection.run_sync(claim, runner, ids, now)
         taken.extend((saga_id, runner) for saga_id in got)
 
     async with anyio.create_task_group() as tasks:

@@ -1,14 +1,18 @@
 """The store's own promises, on every database."""
 
+import sqlite3
 import sys
+import threading
+from contextlib import closing
+from pathlib import Path
 
 import anyio
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from mcp_orchestrator.errors import BackendUnavailableError, ConflictError
 from mcp_orchestrator.store.commits import GroupCommitter
-from mcp_orchestrator.store.engine import Database, open_engine
+from mcp_orchestrator.store.engine import Database, open_engine, sqlite_url
 from mcp_orchestrator.store.migrations import (
     current_revision,
     latest_revision,
@@ -65,6 +69,27 @@ async def test_concurrent_writes_are_each_durable_when_their_caller_is_released(
     assert sorted(seen) == list(range(100))
 
 
+async def test_a_blocked_event_loop_does_not_hold_the_write_lock_of_sqlite(tmp_path: Path) -> None:
+    path, begun = tmp_path / "x.db", threading.Event()
+    database = open_engine(sqlite_url(path))
+    await migrate(database)
+
+    def unit(connection: Connection) -> None:
+        for value in range(3):
+            connection.execute(text(f"CREATE TABLE notes_{value} (value INTEGER)"))
+            begun.set()
+
+    async with GroupCommitter(database) as committer, anyio.create_task_group() as tasks:
+        tasks.start_soon(committer.submit, unit)
+        await anyio.wait_all_tasks_blocked()
+        assert begun.wait(60)  # from here on the event loop stands still, as under a bad handler
+        with closing(sqlite3.connect(path, timeout=60, isolation_level=None)) as neighbour:
+            neighbour.execute("BEGIN IMMEDIATE")
+            neighbour.execute("INSERT INTO notes_2 VALUES (1)")
+            neighbour.execute("COMMIT")
+    await database.close()
+
+
 async def test_a_bad_write_fails_only_its_own_caller(database: Database) -> None:
     async with database.write() as connection:
         await connection.execute(text("CREATE TABLE notes (value INTEGER PRIMARY KEY)"))
@@ -73,8 +98,8 @@ async def test_a_bad_write_fails_only_its_own_caller(database: Database) -> None
     async with GroupCommitter(database) as committer, anyio.create_task_group() as tasks:
 
         async def write(value: int) -> None:
-            async def unit(connection: object) -> None:
-                await connection.execute(text(f"INSERT INTO notes VALUES ({value % 5})"))  # type: ignore[attr-defined]
+            def unit(connection: Connection) -> None:
+                connection.execute(text(f"INSERT INTO notes VALUES ({value % 5})"))
                 if value == 4:
                     raise ConflictError("no")
 

@@ -4,7 +4,7 @@ import json
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import RowMapping, delete, insert, select, update
+from sqlalchemy import Connection, RowMapping, delete, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -12,17 +12,17 @@ from mcp_orchestrator.queue.signals.rule import Outcome, Signal, SignalRule, Sig
 from mcp_orchestrator.store.schema.tasks import signal_rules, signals
 
 
-async def put_rule(connection: AsyncConnection, queue: str, rule: SignalRule) -> None:
+def put_rule(connection: Connection, queue: str, rule: SignalRule) -> None:
     """Add a rule, or replace the one of its name."""
-    await drop_rule(connection, queue, rule.name)
+    drop_rule(connection, queue, rule.name)
     row = {"queue": queue, "name": rule.name, "rule": rule.model_dump(mode="json")}
-    await connection.execute(insert(signal_rules), row)
+    connection.execute(insert(signal_rules), row)
 
 
-async def drop_rule(connection: AsyncConnection, queue: str, name: str) -> bool:
+def drop_rule(connection: Connection, queue: str, name: str) -> bool:
     """Remove a rule; False when there was none."""
     where = (signal_rules.c.queue == queue, signal_rules.c.name == name)
-    return (await connection.execute(delete(signal_rules).where(*where))).rowcount > 0
+    return (connection.execute(delete(signal_rules).where(*where))).rowcount > 0
 
 
 async def all_rules(connection: AsyncConnection, queue: str) -> list[SignalRule]:
@@ -32,7 +32,7 @@ async def all_rules(connection: AsyncConnection, queue: str) -> list[SignalRule]
     return [SignalRule.model_validate(row) for row in rows]
 
 
-async def receive(connection: AsyncConnection, queue: str, signal: Signal) -> None:
+def receive(connection: Connection, queue: str, signal: Signal) -> None:
     """Keep a signal; one that is known already stays as it is."""
     dialect: Any = sqlite if connection.dialect.name == "sqlite" else postgresql
     row: dict[str, Any] = {
@@ -45,7 +45,7 @@ async def receive(connection: AsyncConnection, queue: str, signal: Signal) -> No
         "outcomes": [],
         "received_at": signal.received_at,
     }
-    await connection.execute(dialect.insert(signals).on_conflict_do_nothing(), row)
+    connection.execute(dialect.insert(signals).on_conflict_do_nothing(), row)
 
 
 async def get(connection: AsyncConnection, queue: str, signal_id: str) -> Signal | None:
@@ -55,17 +55,15 @@ async def get(connection: AsyncConnection, queue: str, signal_id: str) -> Signal
     return None if row is None else _signal(row)
 
 
-async def record(
-    connection: AsyncConnection, signal_id: str, status: SignalStatus, outcomes: list[Outcome]
+def record(
+    connection: Connection, signal_id: str, status: SignalStatus, outcomes: list[Outcome]
 ) -> None:
     """Note what became of a signal."""
     values = {
         "status": status.value,
         "outcomes": [outcome.model_dump(mode="json") for outcome in outcomes],
     }
-    await connection.execute(
-        update(signals).where(signals.c.signal_id == signal_id).values(**values)
-    )
+    connection.execute(update(signals).where(signals.c.signal_id == signal_id).values(**values))
 
 
 async def list_by_status(
@@ -81,14 +79,14 @@ async def list_by_status(
     return [_signal(row) for row in (await connection.execute(found)).mappings()]
 
 
-async def forget_routed(connection: AsyncConnection, queue: str, before: datetime) -> None:
+def forget_routed(connection: Connection, queue: str, before: datetime) -> None:
     """Forget signals that were routed before a moment."""
     where = (
         signals.c.queue == queue,
         signals.c.status == SignalStatus.ROUTED.value,
         signals.c.received_at < before,
     )
-    await connection.execute(delete(signals).where(*where))
+    connection.execute(delete(signals).where(*where))
 
 
 def _signal(row: RowMapping) -> Signal:

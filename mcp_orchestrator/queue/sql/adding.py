@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import func, insert, select
+from sqlalchemy import Connection, func, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mcp_orchestrator.queue.port import NewEntry, queue_full
 from mcp_orchestrator.queue.sql.rows import row_from_entry, task_from_row
@@ -13,37 +12,35 @@ from mcp_orchestrator.queue.task import Task, TaskStatus
 from mcp_orchestrator.store.schema.tasks import tasks
 
 
-async def add_tasks(
-    connection: AsyncConnection, queue: str, new: Sequence[NewEntry], max_length: int | None
+def add_tasks(
+    connection: Connection, queue: str, new: Sequence[NewEntry], max_length: int | None
 ) -> list[Task]:
     """Insert tasks and return them, or those that already hold their idempotency keys."""
     if max_length is not None:
-        await _check_length(connection, queue, len(new), max_length)
+        _check_length(connection, queue, len(new), max_length)
     keyless = [row_from_entry(one, queue) for one in new if one.task.idempotency_key is None]
     if keyless:
-        await connection.execute(insert(tasks), keyless)
+        connection.execute(insert(tasks), keyless)
     return [
-        one.task if one.task.idempotency_key is None else await _add_unique(connection, queue, one)
+        one.task if one.task.idempotency_key is None else _add_unique(connection, queue, one)
         for one in new
     ]
 
 
-async def _add_unique(connection: AsyncConnection, queue: str, entry: NewEntry) -> Task:
+def _add_unique(connection: Connection, queue: str, entry: NewEntry) -> Task:
     row = row_from_entry(entry, queue)
     dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
     statement: Any = dialect.insert(tasks).on_conflict_do_nothing(
         index_elements=["queue", "unique_key"]
     )
-    if (await connection.execute(statement, row)).rowcount == 1:
+    if (connection.execute(statement, row)).rowcount == 1:
         return entry.task
     held = select(tasks).where(tasks.c.queue == queue, tasks.c.unique_key == row["unique_key"])
-    return task_from_row((await connection.execute(held)).mappings().one())
+    return task_from_row((connection.execute(held)).mappings().one())
 
 
-async def _check_length(
-    connection: AsyncConnection, queue: str, adding: int, max_length: int
-) -> None:
+def _check_length(connection: Connection, queue: str, adding: int, max_length: int) -> None:
     waiting = (TaskStatus.PENDING, TaskStatus.SCHEDULED)
     count = select(func.count()).where(tasks.c.queue == queue, tasks.c.status.in_(waiting))
-    if (await connection.scalar(count) or 0) + adding > max_length:
+    if (connection.scalar(count) or 0) + adding > max_length:
         raise queue_full(max_length)

@@ -67,7 +67,7 @@ class SqlBackend:
         self._work_added = anyio.Event()
         self._task_changed = anyio.Event()
         self._in_vain = False
-        self._patience = Patience(config.lease_seconds)
+        self._patience = Patience(config.lease_seconds, clock)
         self._swept_at = clock.monotonic()
 
     async def open(self) -> None:
@@ -111,7 +111,7 @@ class SqlBackend:
         """Lease ready tasks."""
         retention = self._config.dead_retention_seconds
         await self._sweep_sometimes(request.now)
-        asked_at = self._patience.look()
+        asked_at = self._clock.monotonic()
         deliveries = await self._writer.submit(
             lambda connection: take(
                 connection,
@@ -134,9 +134,8 @@ class SqlBackend:
             while True:
                 added = self._work_added
                 now = self._clock.now()
-                self._patience.look()
                 async with self._database.read() as connection:
-                    if await may_have_work(connection, self._queue, request, now):
+                    if await connection.run_sync(may_have_work, self._queue, request, now):
                         return
                 with anyio.move_on_after(self._config.poll_seconds):
                     await added.wait()
@@ -184,7 +183,7 @@ class SqlBackend:
             changed = self._task_changed
             if ids := running():
                 async with self._database.read() as connection:
-                    for task_id in await reading.cancel_requested(connection, ids):
+                    for task_id in await connection.run_sync(reading.cancel_requested, ids):
                         cancel(task_id)
             with anyio.move_on_after(self._config.poll_seconds * 2):
                 await changed.wait()
@@ -192,7 +191,7 @@ class SqlBackend:
     async def get(self, task_id: str) -> Task | None:
         """Return one task."""
         async with self._database.read() as connection:
-            return await reading.get(connection, self._queue, task_id)
+            return await connection.run_sync(reading.get, self._queue, task_id)
 
     async def wait_until_final(self, task_id: str, timeout: float) -> None:
         """Wait for a change in this process, and look for those of other processes."""
@@ -211,14 +210,14 @@ class SqlBackend:
     async def list_tasks(self, task_filter: TaskFilter) -> list[Task]:
         """Return tasks, newest first."""
         async with self._database.read() as connection:
-            return await reading.list_tasks(connection, self._queue, task_filter)
+            return await connection.run_sync(reading.list_tasks, self._queue, task_filter)
 
     async def stats(self, now: datetime) -> QueueStats:
         """Count."""
         name = "sqlite" if self._database.is_sqlite else "postgresql"
         async with self._database.read() as connection:
-            return await reading.stats(
-                connection, self._queue, now, name, self._config.lease_seconds
+            return await connection.run_sync(
+                reading.stats, self._queue, now, name, self._config.lease_seconds
             )
 
     async def requeue(self, task_id: str, event: TaskEvent, now: datetime) -> bool:

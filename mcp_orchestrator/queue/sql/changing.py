@@ -3,8 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import delete, insert, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, delete, insert, select, update
 
 from mcp_orchestrator.queue.encoding import encode_event, key_after_end
 from mcp_orchestrator.queue.limit import TypeLimit
@@ -12,11 +11,11 @@ from mcp_orchestrator.queue.task import TaskEvent, TaskStatus
 from mcp_orchestrator.store.schema.tasks import task_limits, task_pauses, task_starts, tasks
 
 
-async def cancel(
-    connection: AsyncConnection, queue: str, task_id: str, event: TaskEvent, expires_at: datetime
+def cancel(
+    connection: Connection, queue: str, task_id: str, event: TaskEvent, expires_at: datetime
 ) -> None:
     """End a waiting task; mark a running one for its worker to stop; leave an ended one alone."""
-    found = await connection.execute(
+    found = connection.execute(
         select(
             tasks.c.sequence,
             tasks.c.status,
@@ -41,17 +40,15 @@ async def cancel(
             "expires_at": expires_at,
             "unique_key": key_after_end(row["unique_key"]),
         }
-    await connection.execute(
-        update(tasks).where(tasks.c.sequence == row["sequence"]).values(**values)
-    )
+    connection.execute(update(tasks).where(tasks.c.sequence == row["sequence"]).values(**values))
 
 
-async def requeue(
-    connection: AsyncConnection, queue: str, task_id: str, event: TaskEvent, now: datetime
+def requeue(
+    connection: Connection, queue: str, task_id: str, event: TaskEvent, now: datetime
 ) -> bool:
     """Give a dead letter or failed task all its attempts again."""
     ended = (TaskStatus.DEAD_LETTER, TaskStatus.FAILED)
-    found = await connection.execute(
+    found = connection.execute(
         select(tasks.c.sequence, tasks.c.history)
         .where(tasks.c.queue == queue, tasks.c.task_id == task_id, tasks.c.status.in_(ended))
         .with_for_update()
@@ -59,7 +56,7 @@ async def requeue(
     row = found.mappings().one_or_none()
     if row is None:
         return False
-    await connection.execute(
+    connection.execute(
         update(tasks)
         .where(tasks.c.sequence == row["sequence"])
         .values(
@@ -75,25 +72,23 @@ async def requeue(
     return True
 
 
-async def purge_dead(connection: AsyncConnection, queue: str, task_type: str | None) -> int:
+def purge_dead(connection: Connection, queue: str, task_type: str | None) -> int:
     """Forget dead letters, all or those of one type."""
     statement = delete(tasks).where(
         tasks.c.queue == queue, tasks.c.status == TaskStatus.DEAD_LETTER
     )
     if task_type is not None:
         statement = statement.where(tasks.c.task_type == task_type)
-    return (await connection.execute(statement)).rowcount
+    return (connection.execute(statement)).rowcount
 
 
-async def limit_type(
-    connection: AsyncConnection, queue: str, task_type: str, limit: TypeLimit
-) -> None:
+def limit_type(connection: Connection, queue: str, task_type: str, limit: TypeLimit) -> None:
     """Bound how many tasks of a type run at once and start in a span."""
     of_type = (task_limits.c.queue == queue, task_limits.c.task_type == task_type)
-    await connection.execute(delete(task_limits).where(*of_type))
+    connection.execute(delete(task_limits).where(*of_type))
     if limit.rate is None:
         started = (task_starts.c.queue == queue, task_starts.c.task_type == task_type)
-        await connection.execute(delete(task_starts).where(*started))
+        connection.execute(delete(task_starts).where(*started))
     if not limit.is_unbounded:
         row = {
             "queue": queue,
@@ -102,15 +97,13 @@ async def limit_type(
             "starts": limit.rate and limit.rate.starts,
             "span_seconds": limit.rate and limit.rate.seconds,
         }
-        await connection.execute(insert(task_limits), row)
+        connection.execute(insert(task_limits), row)
 
 
-async def set_paused(
-    connection: AsyncConnection, queue: str, kind: str, name: str, *, paused: bool
-) -> None:
+def set_paused(connection: Connection, queue: str, kind: str, name: str, *, paused: bool) -> None:
     """Stop or go on handing out one type or one priority."""
     row = {"queue": queue, "kind": kind, "name": name}
     conditions = [task_pauses.c[column] == value for column, value in row.items()]
-    await connection.execute(delete(task_pauses).where(*conditions))
+    connection.execute(delete(task_pauses).where(*conditions))
     if paused:
-        await connection.execute(insert(task_pauses), row)
+        connection.execute(insert(task_pauses), row)

@@ -8,8 +8,16 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, RowMapping, bindparam, delete, func, insert, select
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    RowMapping,
+    bindparam,
+    delete,
+    func,
+    insert,
+    select,
+)
 
 from mcp_orchestrator.queue.limit import LimitStats, Rate, TypeLimit
 from mcp_orchestrator.queue.port import TakeRequest
@@ -23,8 +31,8 @@ _LIMITS = (
 )
 
 
-async def choose(
-    connection: AsyncConnection,
+def choose(
+    connection: Connection,
     queue: str,
     request: TakeRequest,
     ready: Sequence[ColumnElement[bool]],
@@ -33,12 +41,10 @@ async def choose(
 
     They are in order of urgency, after the fair share by age.
     """
-    limits = await _read(connection, queue, lock=True)
+    limits = _read(connection, queue, lock=True)
     rated = {name: limit.rate for name, limit in limits.items() if limit.rate is not None}
-    await _forget_starts(connection, queue, rated, request.now)
-    rooms = {
-        one.task_type: _room(one) for one in await _count(connection, queue, limits, request.now)
-    }
+    _forget_starts(connection, queue, rated, request.now)
+    rooms = {one.task_type: _room(one) for one in _count(connection, queue, limits, request.now)}
     wanted = [tasks.c.task_type.not_in(list(rooms)), *(tasks.c.task_type == one for one in rooms)]
     sizes = [request.count, *rooms.values()]
     rows: list[RowMapping] = []
@@ -50,12 +56,12 @@ async def choose(
                 .limit(min(size, request.count))
             )
             urgent = found.order_by(tasks.c.priority.desc(), tasks.c.available_at, tasks.c.sequence)
-            rows += (await connection.execute(urgent, {"b_queue": queue})).mappings()
+            rows += (connection.execute(urgent, {"b_queue": queue})).mappings()
     return _by_urgency(rows, request), rated.keys()
 
 
-async def record_starts(
-    connection: AsyncConnection, queue: str, rows: Iterable[RowMapping], rated: Collection[str]
+def record_starts(
+    connection: Connection, queue: str, rows: Iterable[RowMapping], rated: Collection[str]
 ) -> None:
     """Remember which of the tasks just leased are of a type with a rate."""
     starts = [
@@ -70,13 +76,13 @@ async def record_starts(
         if row["task_type"] in rated
     ]
     if starts:
-        await connection.execute(insert(task_starts), starts)
+        connection.execute(insert(task_starts), starts)
 
 
-async def limit_stats(connection: AsyncConnection, queue: str, now: datetime) -> list[LimitStats]:
+def limit_stats(connection: Connection, queue: str, now: datetime) -> list[LimitStats]:
     """Return how each limited type stands."""
-    limits = await _read(connection, queue, lock=False)
-    return await _count(connection, queue, limits, now)
+    limits = _read(connection, queue, lock=False)
+    return _count(connection, queue, limits, now)
 
 
 def _by_urgency(rows: list[RowMapping], request: TakeRequest) -> list[int]:
@@ -92,9 +98,9 @@ def _age(row: RowMapping) -> tuple[Any, int]:
     return row["available_at"], row["sequence"]
 
 
-async def _read(connection: AsyncConnection, queue: str, *, lock: bool) -> dict[str, TypeLimit]:
+def _read(connection: Connection, queue: str, *, lock: bool) -> dict[str, TypeLimit]:
     statement = _LIMITS.with_for_update() if lock else _LIMITS
-    found = await connection.execute(statement, {"b_queue": queue})
+    found = connection.execute(statement, {"b_queue": queue})
     return {row["task_type"]: _limit(row) for row in found.mappings()}
 
 
@@ -109,17 +115,17 @@ def _since(rate: Rate, now: datetime) -> datetime:
     return now - timedelta(seconds=rate.seconds)
 
 
-async def _forget_starts(
-    connection: AsyncConnection, queue: str, rated: Mapping[str, Rate], now: datetime
+def _forget_starts(
+    connection: Connection, queue: str, rated: Mapping[str, Rate], now: datetime
 ) -> None:
     for name, rate in rated.items():
         old = task_starts.c.started_at <= _since(rate, now)
         of_type = (task_starts.c.queue == queue, task_starts.c.task_type == name)
-        await connection.execute(delete(task_starts).where(*of_type, old))
+        connection.execute(delete(task_starts).where(*of_type, old))
 
 
-async def _count(
-    connection: AsyncConnection, queue: str, limits: Mapping[str, TypeLimit], now: datetime
+def _count(
+    connection: Connection, queue: str, limits: Mapping[str, TypeLimit], now: datetime
 ) -> list[LimitStats]:
     """Return for each limited type how many run and how many were started lately."""
     statement = (
@@ -128,7 +134,7 @@ async def _count(
         .where(tasks.c.task_type.in_(list(limits)))
         .group_by(tasks.c.task_type)
     )
-    found = (await connection.execute(statement)).mappings()
+    found = (connection.execute(statement)).mappings()
     running: dict[str, int] = {row["task_type"]: row["running"] for row in found}
     started: dict[str, int] = {}
     for name, limit in limits.items():
@@ -138,7 +144,7 @@ async def _count(
                 task_starts.c.task_type == name,
                 task_starts.c.started_at > _since(limit.rate, now),
             )
-            started[name] = await connection.scalar(lately) or 0
+            started[name] = connection.scalar(lately) or 0
     return [
         LimitStats(name, limit, running.get(name, 0), started.get(name, 0))
         for name, limit in limits.items()

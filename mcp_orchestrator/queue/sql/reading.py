@@ -3,8 +3,7 @@
 from collections.abc import Collection
 from datetime import datetime, timedelta
 
-from sqlalchemy import func, select
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, func, select
 
 from mcp_orchestrator.queue.port import PriorityStats, QueueStats, TaskFilter
 from mcp_orchestrator.queue.sql.limiting import limit_stats
@@ -16,24 +15,22 @@ from mcp_orchestrator.store.schema.tasks import task_pauses, task_workers, tasks
 _SILENT_LEASES = 2
 
 
-async def get(connection: AsyncConnection, queue: str, task_id: str) -> Task | None:
+def get(connection: Connection, queue: str, task_id: str) -> Task | None:
     """Return one task."""
     statement = select(tasks).where(tasks.c.queue == queue, tasks.c.task_id == task_id)
-    row = (await connection.execute(statement)).mappings().one_or_none()
+    row = (connection.execute(statement)).mappings().one_or_none()
     return None if row is None else task_from_row(row)
 
 
-async def cancel_requested(connection: AsyncConnection, task_ids: Collection[str]) -> list[str]:
+def cancel_requested(connection: Connection, task_ids: Collection[str]) -> list[str]:
     """Return which of some running tasks are to stop."""
     statement = select(tasks.c.task_id).where(
         tasks.c.task_id.in_(sorted(task_ids)), tasks.c.cancel_requested.is_(True)
     )
-    return list(await connection.scalars(statement))
+    return list(connection.scalars(statement))
 
 
-async def list_tasks(
-    connection: AsyncConnection, queue: str, task_filter: TaskFilter
-) -> list[Task]:
+def list_tasks(connection: Connection, queue: str, task_filter: TaskFilter) -> list[Task]:
     """Return tasks, newest first."""
     statement = select(tasks).where(tasks.c.queue == queue)
     if task_filter.status is not None:
@@ -46,11 +43,11 @@ async def list_tasks(
         last = select(tasks.c.sequence).where(tasks.c.task_id == task_filter.before)
         statement = statement.where(tasks.c.sequence < last.scalar_subquery())
     statement = statement.order_by(tasks.c.sequence.desc()).limit(task_filter.limit)
-    return [task_from_row(row) for row in (await connection.execute(statement)).mappings()]
+    return [task_from_row(row) for row in (connection.execute(statement)).mappings()]
 
 
-async def stats(
-    connection: AsyncConnection, queue: str, now: datetime, backend: str, lease_seconds: float
+def stats(
+    connection: Connection, queue: str, now: datetime, backend: str, lease_seconds: float
 ) -> QueueStats:
     """Count the tasks by status and the waiting ones by priority."""
     counted = (
@@ -65,7 +62,7 @@ async def stats(
     )
     by_status = dict.fromkeys(TaskStatus, 0)
     by_priority = {priority: PriorityStats(0, None) for priority in BY_URGENCY}
-    for row in (await connection.execute(counted)).mappings():
+    for row in (connection.execute(counted)).mappings():
         by_status[TaskStatus(row["status"])] += row["count"]
         if row["status"] == TaskStatus.PENDING:
             age = max((now - row["oldest"]).total_seconds(), 0.0)
@@ -81,13 +78,13 @@ async def stats(
         .where(task_pauses.c.queue == queue)
         .order_by(task_pauses.c.name)
     )
-    pauses = list((await connection.execute(paused)).mappings())
+    pauses = list((connection.execute(paused)).mappings())
     return QueueStats(
         backend,
         by_priority,
         by_status,
-        tuple(worker_from_row(row) for row in (await connection.execute(workers)).mappings()),
+        tuple(worker_from_row(row) for row in (connection.execute(workers)).mappings()),
         tuple(row["name"] for row in pauses if row["kind"] == "type"),
         tuple(TaskPriority(int(row["name"])) for row in pauses if row["kind"] == "priority"),
-        tuple(await limit_stats(connection, queue, now)),
+        tuple(limit_stats(connection, queue, now)),
     )

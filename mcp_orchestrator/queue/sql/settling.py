@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import RowMapping, bindparam, func, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, RowMapping, bindparam, func, select, update
 
 from mcp_orchestrator.errors import StaleLeaseError
 from mcp_orchestrator.queue.encoding import encode_event, key_after_end
@@ -47,8 +46,8 @@ _SETTLE = (
 )
 
 
-async def settle_group(
-    connection: AsyncConnection, group: Sequence[Settlement]
+def settle_group(
+    connection: Connection, group: Sequence[Settlement]
 ) -> list[StaleLeaseError | None]:
     """Record a group of outcomes; each late one gets its refusal instead.
 
@@ -56,7 +55,7 @@ async def settle_group(
     connection broke may say it again.
     """
     ids = {settlement.lease.task_id for settlement in group}
-    found = (await connection.execute(_HELD, {"ids": sorted(ids)})).mappings()
+    found = (connection.execute(_HELD, {"ids": sorted(ids)})).mappings()
     held = {row["task_id"]: row for row in found}
     recorded: dict[str, TaskStatus] = {}
     outcomes: list[StaleLeaseError | None] = []
@@ -75,7 +74,7 @@ async def settle_group(
         values.append(_values(settlement, row))
         recorded[lease.task_id] = settlement.status
     if values:
-        await connection.execute(_SETTLE, values)
+        connection.execute(_SETTLE, values)
     return outcomes
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
+    Connection,
     RowMapping,
     Select,
     String,
@@ -22,7 +23,6 @@ from sqlalchemy import (
     union_all,
     update,
 )
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mcp_orchestrator.queue.encoding import encode_event, key_after_end
 from mcp_orchestrator.queue.lease import Delivery, Lease
@@ -67,8 +67,8 @@ _PROMOTE = (
 )
 
 
-async def take(
-    connection: AsyncConnection,
+def take(
+    connection: Connection,
     queue: str,
     request: TakeRequest,
     dead_retention: float,
@@ -84,38 +84,36 @@ async def take(
         dead_retention: how long tasks that end here are kept, in seconds.
         recover: whether workers that have not renewed may be called dead.
     """
-    overdue = await connection.execute(_OVERDUE, {"b_queue": queue, "b_now": request.now})
+    overdue = connection.execute(_OVERDUE, {"b_queue": queue, "b_now": request.now})
     due, lost, limited = overdue.one()
     if due:
-        await connection.execute(_PROMOTE, {"b_queue": queue, "b_now": request.now})
+        connection.execute(_PROMOTE, {"b_queue": queue, "b_now": request.now})
     if lost and recover:
-        await _recover_lost(connection, queue, request.now, dead_retention)
+        _recover_lost(connection, queue, request.now, dead_retention)
     types = _key(request.task_types)
     rows: list[RowMapping] = []
     chosen: list[int] = []
     rated: Collection[str] = ()
     if limited:
-        chosen, rated = await limiting.choose(connection, queue, request, _ready(types))
+        chosen, rated = limiting.choose(connection, queue, request, _ready(types))
     elif request.fair_slots:
         share = {"b_queue": queue, "b_count": request.fair_slots}
-        chosen = list(await connection.scalars(_oldest_of_lower(types), share))
+        chosen = list(connection.scalars(_oldest_of_lower(types), share))
     if chosen:
-        rows += await _lease(connection, queue, request, _among(), {"b_chosen": chosen})
+        rows += _lease(connection, queue, request, _among(), {"b_chosen": chosen})
     if not limited and len(rows) < request.count:
         room = {"b_count": request.count - len(rows), "b_least": int(request.least_priority)}
-        rows += await _lease(connection, queue, request, _most_urgent(types), room)
+        rows += _lease(connection, queue, request, _most_urgent(types), room)
     if rated:
-        await limiting.record_starts(connection, queue, rows, rated)
+        limiting.record_starts(connection, queue, rows, rated)
     rows.sort(key=lambda row: (-row["priority"], row["available_at"], row["sequence"]))
     return [Delivery(Lease(row["task_id"], row["epoch"]), task_from_row(row)) for row in rows]
 
 
-async def may_have_work(
-    connection: AsyncConnection, queue: str, request: TakeRequest, now: datetime
-) -> bool:
+def may_have_work(connection: Connection, queue: str, request: TakeRequest, now: datetime) -> bool:
     """Answer cheaply: would ``take`` find, promote or recover anything?"""
     question = _question(_key(request.task_types))
-    row = (await connection.execute(question, {"b_queue": queue, "b_now": now})).one()
+    row = (connection.execute(question, {"b_queue": queue, "b_now": now})).one()
     return any(row)
 
 
@@ -208,8 +206,8 @@ def _leasing(chosen: Select[Any]) -> Any:
     )
 
 
-async def _lease(
-    connection: AsyncConnection,
+def _lease(
+    connection: Connection,
     queue: str,
     request: TakeRequest,
     statement: Any,
@@ -221,16 +219,14 @@ async def _lease(
         "b_worker_id": request.worker_id,
         "b_lease_until": request.lease_until,
     }
-    return list((await connection.execute(statement, values)).mappings())
+    return list((connection.execute(statement, values)).mappings())
 
 
-async def _recover_lost(
-    connection: AsyncConnection, queue: str, now: datetime, dead_retention: float
-) -> None:
+def _recover_lost(connection: Connection, queue: str, now: datetime, dead_retention: float) -> None:
     """Put back what workers held that have not renewed their leases."""
-    found = await connection.execute(_LOST, {"b_queue": queue, "b_now": now})
+    found = connection.execute(_LOST, {"b_queue": queue, "b_now": now})
     for row in found.mappings().all():
-        await connection.execute(
+        connection.execute(
             update(tasks)
             .where(tasks.c.sequence == row["sequence"])
             .values(**_after_loss(row, now, dead_retention))
