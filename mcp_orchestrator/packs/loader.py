@@ -3,22 +3,33 @@
 import importlib.util
 import logging
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from typing import Final
 
 from mcp_orchestrator.errors import ConfigurationError
 from mcp_orchestrator.packs.pack import Pack
 from mcp_orchestrator.packs.registry import Registry
 
 _log = logging.getLogger(__name__)
+#: The group of entry points by which an installed distribution offers packs.
+ENTRY_POINTS: Final = "mcp_orchestrator.packs"
 
 
 @dataclass(frozen=True)
 class LoadedPack:
-    """One pack that was found: either the pack, or why it could not be loaded."""
+    """One pack that was found: either the pack, or why it could not be loaded.
 
-    path: Path
+    Args:
+        origin: its file, or the entry point and the distribution that offers it.
+        pack: the pack; None if it could not be loaded.
+        error: why not.
+    """
+
+    origin: str
     pack: Pack | None
     error: str | None = None
 
@@ -41,7 +52,7 @@ def pack_folders(more: Sequence[Path]) -> list[Path]:
 
 
 def load_packs(folders: Sequence[Path], registry: Registry, data_dir: Path) -> list[LoadedPack]:
-    """Import every pack of some folders and register what it holds.
+    """Import every pack of some folders and of installed distributions; register what each holds.
 
     Args:
         folders: where to look; each holds ``*.py`` files and folders with ``__init__.py``.
@@ -49,17 +60,29 @@ def load_packs(folders: Sequence[Path], registry: Registry, data_dir: Path) -> l
         data_dir: each pack gets the folder ``packs/NAME`` below it.
     """
     loaded: list[LoadedPack] = []
-    for path in (path for folder in folders for path in _candidates(folder)):
+    for origin, load in _sources(folders):
         try:
-            pack = _import_pack(path)
+            pack = load()
             pack.folder = data_dir / "packs" / pack.name
             registry.add_pack(pack)
         except Exception as error:  # whatever a user's file does, the server goes on
-            _log.warning("Pack %s was not loaded.", path, exc_info=error)
-            loaded.append(LoadedPack(path, None, f"{type(error).__name__}: {error}"))
+            _log.warning("Pack %s was not loaded.", origin, exc_info=error)
+            loaded.append(LoadedPack(origin, None, f"{type(error).__name__}: {error}"))
         else:
-            loaded.append(LoadedPack(path, pack))
+            loaded.append(LoadedPack(origin, pack))
     return loaded
+
+
+def _sources(folders: Sequence[Path]) -> Iterator[tuple[str, Callable[[], Pack]]]:
+    for path in (path for folder in folders for path in _candidates(folder)):
+        yield str(path), partial(import_pack, path)
+    for point in entry_points(group=ENTRY_POINTS):
+        distribution = point.dist.name if point.dist else "an unknown distribution"
+        yield f"{point.name} of {distribution}", partial(_load_entry_point, point)
+
+
+def _load_entry_point(point: EntryPoint) -> Pack:
+    return _checked(point.load(), point.value)
 
 
 def _candidates(folder: Path) -> Iterator[Path]:
@@ -74,7 +97,15 @@ def _candidates(folder: Path) -> Iterator[Path]:
             yield path / "__init__.py"
 
 
-def _import_pack(path: Path) -> Pack:
+def import_pack(path: Path) -> Pack:
+    """Import one pack.
+
+    Args:
+        path: its file, or the ``__init__.py`` of its folder.
+
+    Raises:
+        ConfigurationError: it defines no pack; whatever else the file itself raises.
+    """
     name = path.parent.name if path.name == "__init__.py" else path.stem
     module_name = f"mcp_orchestrator_packs.{name}"
     is_folder = path.name == "__init__.py"
@@ -90,9 +121,12 @@ def _import_pack(path: Path) -> Pack:
     except BaseException:
         del sys.modules[module_name]
         raise
-    pack = getattr(module, "pack", None)
+    return _checked(getattr(module, "pack", None), str(path))
+
+
+def _checked(pack: object, origin: str) -> Pack:
     if not isinstance(pack, Pack):
         raise ConfigurationError(
-            f"{path} defines no `pack`.", remedy="Add `pack = Pack(NAME, description=…)`."
+            f"{origin} defines no `pack`.", remedy="Add `pack = Pack(NAME, description=…)`."
         )
     return pack

@@ -4,16 +4,20 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
 
+from pydantic import JsonValue
+
 from mcp_orchestrator.errors import ConfigurationError
 from mcp_orchestrator.packs.signature import TypedFunction
-from mcp_orchestrator.queue import TaskContext
+from mcp_orchestrator.queue import TaskContext, TaskPriority
+from mcp_orchestrator.queue.signals import SignalRule, StartTask
 from mcp_orchestrator.saga import StepHandle
 
 F = TypeVar("F", bound=Callable[..., Awaitable[object]])
+P = TypeVar("P", bound=Callable[..., str])
 
 
 class Pack:
-    """A named collection of saga actions, task handlers and MCP tools.
+    """A named collection of saga actions, task handlers, signal routes, MCP tools and prompts.
 
     Args:
         name: short and unique; it prefixes every name the pack registers.
@@ -32,6 +36,8 @@ class Pack:
         self.probes: dict[str, str] = {}
         self.handlers: dict[str, TypedFunction[TaskContext]] = {}
         self.tools: dict[str, Callable[..., Awaitable[object]]] = {}
+        self.rules: list[SignalRule] = []
+        self.prompts: dict[str, Callable[..., str]] = {}
         self._folder: Path | None = None
 
     @property
@@ -101,6 +107,42 @@ class Pack:
         def register(function: F) -> F:
             full = self._full_name(name, function)
             self.handlers[full] = TypedFunction(full, function, TaskContext)
+            return function
+
+        return register
+
+    def on_signal(
+        self,
+        pattern: str,
+        *,
+        where: dict[str, JsonValue] | None = None,
+        priority: TaskPriority = TaskPriority.NORMAL,
+        name: str | None = None,
+    ) -> Callable[[F], F]:
+        """Register a handler that works on every signal of some names; its payload is the task's.
+
+        Args:
+            pattern: of the signal's name, with ``*``, ``?`` and ``[…]``.
+            where: dotted paths into the payload and the values each may have.
+            priority: of the tasks.
+            name: the name after the pack's; the function's own by default.
+        """
+
+        def register(function: F) -> F:
+            full = self._full_name(name, function)
+            target = StartTask(task_type=full, priority=priority.name)
+            rule = SignalRule(name=full, pattern=pattern, where=where or {}, target=target)
+            registered = self.handler(name=name)(function)
+            self.rules.append(rule)
+            return registered
+
+        return register
+
+    def prompt(self, *, name: str | None = None) -> Callable[[P], P]:
+        """Register an MCP prompt called ``pack_name``: a function of texts that returns a text."""
+
+        def register(function: P) -> P:
+            self.prompts[f"{self.name}_{name or function.__name__}"] = function
             return function
 
         return register

@@ -119,7 +119,7 @@ async def _spending(runtime: Runtime) -> PartHealth:
 
 
 async def _packs(runtime: Runtime) -> PartHealth:
-    broken = [f"{pack.path.name}: {pack.error}" for pack in runtime.packs if pack.error]
+    broken = [f"{pack.origin}: {pack.error}" for pack in runtime.packs if pack.error]
     names = [pack.pack.name for pack in runtime.packs if pack.pack]
     return PartHealth(
         part="packs",

@@ -95,6 +95,7 @@ async def open_runtime(
         if not background:
             yield runtime
             return
+        await _follow_signals_for_packs(runtime)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(runtime.sagas.run)
             tasks.start_soon(_tend_queue, runtime)
@@ -235,6 +236,15 @@ async def _build(settings: Settings, clock: Clock, stack: AsyncExitStack) -> Run
         settings, clock, database, committer, registry, packs, queue, worker, signals, schedules,
         sagas, sandbox, providers, roles, mailbox, ledger, deliveries, metrics, runs,
     )  # fmt: skip
+
+
+async def _follow_signals_for_packs(runtime: Runtime) -> None:
+    """Write down the rules that packs bring, those that are not there yet as they are."""
+    known = {rule.name: rule for rule in await runtime.signals.list_rules()}
+    for pack in (loaded.pack for loaded in runtime.packs if loaded.pack):
+        for rule in pack.rules:
+            if known.get(rule.name) != rule:
+                await runtime.signals.add_rule(rule)
 
 
 async def _tend_queue(runtime: Runtime) -> None:

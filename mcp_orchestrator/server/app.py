@@ -1,5 +1,6 @@
 """The server object: every toolset, resource and prompt on one MCP server."""
 
+import logging
 from collections.abc import Callable
 from typing import Final
 
@@ -7,6 +8,7 @@ from mcp.server import MCPServer
 
 from mcp_orchestrator import __version__
 from mcp_orchestrator.errors import ConfigurationError
+from mcp_orchestrator.packs import Pack
 from mcp_orchestrator.runtime import Runtime
 from mcp_orchestrator.server import prompts, resources
 from mcp_orchestrator.server.definitions import ConciseServer
@@ -21,6 +23,7 @@ from mcp_orchestrator.server.toolsets import (
     sandbox,
 )
 
+_log = logging.getLogger(__name__)
 NAME: Final = "mcp-orchestrator"
 
 INSTRUCTIONS: Final = """\
@@ -60,12 +63,25 @@ def build_server(runtime: Runtime) -> MCPServer[None]:
         server.begin_toolset(toolset)
         register(server, runtime)
     for pack in (loaded.pack for loaded in runtime.packs if loaded.pack):
-        server.begin_toolset(pack.name)
-        for name, function in pack.tools.items():
-            server.add_tool(function, name=name)
+        _add_pack(server, pack)
     resources.register(server, runtime)
     prompts.register(server)
     return server
+
+
+def _add_pack(server: ConciseServer, pack: Pack) -> None:
+    """Add a pack's tools and prompts; one that the SDK does not understand is left out."""
+    server.begin_toolset(pack.name)
+    for name, function in pack.tools.items():
+        try:
+            server.add_tool(function, name=name)
+        except Exception:  # whatever a user's function is, the server goes on
+            _log.exception("Pack %s: tool %s was not added.", pack.name, name)
+    for name, function in pack.prompts.items():
+        try:
+            server.prompt(name=name)(function)
+        except Exception:
+            _log.exception("Pack %s: prompt %s was not added.", pack.name, name)
 
 
 def _selection(runtime: Runtime) -> Selection:

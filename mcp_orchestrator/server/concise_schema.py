@@ -11,7 +11,7 @@ BY_NAME: Final = frozenset({"properties", "$defs", "patternProperties", "depende
 #: Keys whose values are data, so that nothing in them is a keyword.
 DATA: Final = frozenset({"default", "const", "enum", "examples", "required"})
 REFERENCE: Final = "#/$defs/"
-#: What an outline does not say.
+#: What an outline does not say, besides that there are no further fields.
 UNSAID: Final = frozenset({"$defs", "default", "examples", "required"})
 #: What stays of a definition in an outline: its doc-string was written for programmers.
 SHAPE: Final = frozenset(
@@ -71,7 +71,7 @@ def _without_depth(value: JsonValue, definitions: Schema, depth: int) -> JsonVal
     return {
         key: _fields_without_depth(key, inner, definitions, depth)
         for key, inner in value.items()
-        if key not in UNSAID and not (key == "properties" and depth == 0)
+        if key not in UNSAID and inner is not False and not (key == "properties" and depth == 0)
     }
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
-from pydantic import BaseModel, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from mcp_orchestrator.server.concise_schema import Schema, concise, outline
 
@@ -21,6 +21,8 @@ class Colour(StrEnum):
 
 class Leaf(BaseModel):
     """At the end."""
+
+    model_config = ConfigDict(extra="forbid")
 
     title: str
     size: Annotated[int, Field(ge=1, le=9)] | None = None

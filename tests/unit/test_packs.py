@@ -1,14 +1,22 @@
 """Packs: what a user's functions become, and what a broken file does."""
 
+import sys
 from pathlib import Path
 
 import pytest
 from pydantic import BaseModel
 
-from mcp_orchestrator.errors import ConfigurationError, InvalidInputError, UnknownNameError
+from mcp_orchestrator.errors import (
+    ConfigurationError,
+    ConflictError,
+    InvalidInputError,
+    UnknownNameError,
+)
 from mcp_orchestrator.packs import Pack, Registry, StepHandle, TaskContext, load_packs
-from mcp_orchestrator.packs.loader import default_folder
+from mcp_orchestrator.packs.checking import findings
+from mcp_orchestrator.packs.loader import default_folder, import_pack
 from mcp_orchestrator.packs.signature import TypedFunction
+from mcp_orchestrator.packs.template import write_template
 
 
 class Room(BaseModel):
@@ -90,7 +98,7 @@ def test_a_broken_pack_is_reported_and_the_others_are_loaded(tmp_path: Path) -> 
         "from mcp_orchestrator.packs import Pack\npack = Pack('fine', description='works')\n"
     )
     loaded = load_packs([tmp_path, tmp_path / "missing"], Registry(), tmp_path / "data")
-    errors = {each.path.name: each.error for each in loaded if each.error}
+    errors = {Path(each.origin).name: each.error for each in loaded if each.error}
     assert set(errors) == {"broken.py", "empty.py"}
     assert "boom" in errors["broken.py"]
     assert "no `pack`" in errors["empty.py"]
@@ -104,3 +112,57 @@ def test_the_packs_of_this_repository_load(tmp_path: Path) -> None:
     loaded = load_packs([folder], registry, tmp_path)
     assert [each.error for each in loaded] == [None] * len(loaded)
     assert "travel.reserve_hotel" in registry.names()
+
+
+def test_the_template_is_a_pack_with_nothing_wrong(tmp_path: Path) -> None:
+    path = write_template(tmp_path, "shop")
+    pack = import_pack(path)
+    assert findings(pack, set(pack.actions)) == []
+    assert set(pack.actions) == {"shop.take", "shop.give_back"}
+    assert set(pack.handlers) == {"shop.pack_parcel"}
+    assert [(rule.pattern, rule.name) for rule in pack.rules] == [
+        ("shop.ordered", "shop.pack_parcel")
+    ]
+    assert (set(pack.tools), set(pack.prompts)) == ({"shop_price"}, {"shop_compare"})
+    with pytest.raises(ConflictError, match="there already"):
+        write_template(tmp_path, "shop")
+    with pytest.raises(ConfigurationError, match="not an identifier"):
+        write_template(tmp_path, "../shop")
+
+
+def test_what_is_wrong_with_a_pack_is_said() -> None:
+    pack = Pack("odd", description="")
+    assert "registers nothing" in findings(pack, set())[0]
+
+    @pack.action(compensation="odd.missing")
+    async def act(city: str) -> str:
+        return city
+
+    @pack.tool()
+    async def look(city: str) -> str:
+        return city
+
+    assert act.__name__ != look.__name__
+    said = " ".join(findings(pack, set(pack.actions)))
+    for part in ("odd.missing is not registered", "odd_look: a model", "odd.act: a model"):
+        assert part in said
+
+
+def test_installed_distributions_offer_packs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "offered_pack.py").write_text(
+        "from mcp_orchestrator.packs import Pack\npack = Pack('offered', description='x')\n"
+    )
+    facts = tmp_path / "offered-1.0.dist-info"
+    facts.mkdir()
+    (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: offered\nVersion: 1.0\n")
+    (facts / "entry_points.txt").write_text(
+        "[mcp_orchestrator.packs]\ngood = offered_pack:pack\nbad = offered_pack:nothing\n"
+    )
+    monkeypatch.setattr("sys.path", [str(tmp_path), *sys.path])
+    loaded = {each.origin: each for each in load_packs([], Registry(), tmp_path / "data")}
+    good = loaded["good of offered"].pack
+    assert good is not None
+    assert good.name == "offered"
+    assert "nothing" in (loaded["bad of offered"].error or "")
