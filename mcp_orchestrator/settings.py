@@ -66,6 +66,42 @@ class Settings(BaseSettings):
     allow_remote_without_auth: bool = Field(
         default=False, description="Listen on other addresses than loopback without sign-in."
     )
+    auth: Annotated[list[Literal["token", "oauth"]], NoDecode, BeforeValidator(_split_commas)] = (
+        Field(
+            default_factory=list[Literal["token", "oauth"]],
+            description="How clients sign in over http and sse: token (see `token create`), oauth,"
+            " or both, separated by a comma; nobody signs in where it is empty.",
+        )
+    )
+    public_url: str | None = Field(
+        default=None, description="The address that clients use, such as https://mcp.example.com."
+    )
+    oauth_issuer: str | None = Field(
+        default=None, description="The authorization server whose access tokens are accepted."
+    )
+    oauth_audience: str | None = Field(
+        default=None, description="What they must be issued for; by default public_url with /mcp."
+    )
+    oauth_jwks_url: str | None = Field(
+        default=None, description="Its public keys; found by its metadata if left out."
+    )
+    allowed_hosts: Annotated[list[str], NoDecode, BeforeValidator(_split_commas)] = Field(
+        default_factory=list[str],
+        description="More names that requests may carry in Host, each NAME, NAME:PORT or NAME:*,"
+        " separated by commas; a single * allows any.",
+    )
+    allowed_origins: Annotated[list[str], NoDecode, BeforeValidator(_split_commas)] = Field(
+        default_factory=list[str],
+        description="Web origins besides the server's own that may call it, such as"
+        " https://app.example.com, separated by commas.",
+    )
+    trusted_proxies: Annotated[list[str], NoDecode, BeforeValidator(_split_commas)] = Field(
+        default_factory=list[str],
+        description="Addresses of proxies whose X-Forwarded-For is believed.",
+    )
+    requests_per_minute: int | None = Field(
+        default=1200, ge=1, description="Requests of one signed-in principal to one server."
+    )
     toolsets: Annotated[list[str], NoDecode, BeforeValidator(_split_commas)] = Field(
         default=["default"],
         description="Toolsets shown to clients, separated by commas: default, all, queue, saga,"

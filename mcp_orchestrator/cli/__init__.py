@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from mcp_orchestrator import __version__
-from mcp_orchestrator.cli import audit, pack, queue, saga, sandbox, schedule
+from mcp_orchestrator.cli import audit, pack, queue, saga, sandbox, schedule, token
 from mcp_orchestrator.cli.install import install
 from mcp_orchestrator.cli.running import DataDir, LogLevel, run_until_done, settings_from
 from mcp_orchestrator.cli.spend import spend
@@ -36,6 +36,7 @@ app.add_typer(sandbox.app, name="sandbox")
 app.add_typer(saga.app, name="saga")
 app.add_typer(audit.app, name="audit")
 app.add_typer(pack.app, name="pack")
+app.add_typer(token.app, name="token")
 app.command()(install)
 app.command()(spend)
 app.command()(worker)

@@ -7,6 +7,7 @@ from mcp_orchestrator.runtime.runtime import (
     open_queue,
     open_runs,
     open_runtime,
+    open_tokens,
 )
 
 __all__ = [
@@ -18,4 +19,5 @@ __all__ = [
     "open_queue",
     "open_runs",
     "open_runtime",
+    "open_tokens",
 ]

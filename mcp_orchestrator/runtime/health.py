@@ -38,7 +38,7 @@ class HealthReport(BaseModel):
 
 async def examine(runtime: Runtime) -> HealthReport:
     """Ask every part; none is waited for longer than ten seconds."""
-    questions = [_store, _queue, _sandbox, _reasoning, _code, _spending, _packs]
+    questions = [_store, _queue, _sandbox, _reasoning, _code, _spending, _packs, _sign_in]
     answers: dict[int, PartHealth] = {}
 
     async def ask(index: int) -> None:
@@ -129,6 +129,26 @@ async def _packs(runtime: Runtime) -> PartHealth:
         detail="; ".join(broken) or f"loaded: {', '.join(names) or 'none'}",
         remedy="Mend or remove the file." if broken else "",
     )
+
+
+async def _sign_in(runtime: Runtime) -> PartHealth:
+    settings = runtime.settings
+    if not settings.auth:
+        reach = "one local user" if settings.transport == "stdio" else "everybody who reaches it"
+        return PartHealth(
+            part="sign-in", backend="none", ok=True, required=False,
+            detail=f"{reach} may do everything, at {settings.transport}",
+            remedy="Before others can reach it, set auth to token.",
+        )  # fmt: skip
+    tokens = await runtime.tokens.list_tokens()
+    valid = sum(token.is_valid(runtime.clock.now()) for token in tokens)
+    issuer = f"; issuer {settings.oauth_issuer}" if "oauth" in settings.auth else ""
+    useless = valid == 0 and "oauth" not in settings.auth
+    return PartHealth(
+        part="sign-in", backend=" and ".join(settings.auth), ok=not useless, required=False,
+        detail=f"{valid} valid tokens{issuer}",
+        remedy="Make a token with `token create NAME`." if useless else "",
+    )  # fmt: skip
 
 
 async def _answer(

@@ -40,6 +40,7 @@ from mcp_orchestrator.store.engine import Database, open_engine
 from mcp_orchestrator.store.ledger import Ledger
 from mcp_orchestrator.store.migrations import migrate
 from mcp_orchestrator.store.runs import RunStore
+from mcp_orchestrator.store.tokens import TokenStore
 
 _log = logging.getLogger(__name__)
 #: The question that the client's model is asked stays free for whoever asks next: a stateless
@@ -72,6 +73,7 @@ class Runtime:
     deliveries: Deliveries
     metrics: CollectorRegistry
     runs: RunStore
+    tokens: TokenStore
 
 
 @asynccontextmanager
@@ -144,6 +146,19 @@ async def open_runs(settings: Settings) -> AsyncGenerator[RunStore]:
     async with AsyncExitStack() as stack:
         database, committer = await _open_store(settings, stack)
         yield RunStore(database, committer)
+
+
+@asynccontextmanager
+async def open_tokens(settings: Settings, clock: Clock | None = None) -> AsyncGenerator[TokenStore]:
+    """Open only the access tokens.
+
+    Raises:
+        ConfigurationError: a setting is wrong.
+        BackendUnavailableError: the database does not answer.
+    """
+    async with AsyncExitStack() as stack:
+        database, committer = await _open_store(settings, stack)
+        yield TokenStore(database, committer, clock or SystemClock())
 
 
 async def _open_store(settings: Settings, stack: AsyncExitStack) -> tuple[Database, GroupCommitter]:
@@ -235,6 +250,7 @@ async def _build(settings: Settings, clock: Clock, stack: AsyncExitStack) -> Run
     return Runtime(
         settings, clock, database, committer, registry, packs, queue, worker, signals, schedules,
         sagas, sandbox, providers, roles, mailbox, ledger, deliveries, metrics, runs,
+        TokenStore(database, committer, clock),
     )  # fmt: skip
 
 

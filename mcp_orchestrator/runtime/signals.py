@@ -2,6 +2,7 @@
 
 from pydantic import JsonValue
 
+from mcp_orchestrator.errors import NotFoundError
 from mcp_orchestrator.saga import SagaEngine, parse_definition
 
 
@@ -28,6 +29,10 @@ class SagasOfSignals:
         view = await self._sagas.start(parsed, payload, idempotency_key=key, user_id=owner)
         return view.saga_id
 
-    async def signal_saga(self, saga_id: str, signal: str, payload: dict[str, JsonValue]) -> None:
-        """Send a signal to a saga that waits for it, or will."""
-        await self._sagas.signal(saga_id, signal, payload)
+    async def signal_saga(
+        self, saga_id: str, signal: str, payload: dict[str, JsonValue], *, owner: str | None
+    ) -> None:
+        """Send a signal to a saga that waits for it, or will; an owner reaches only their own."""
+        if owner is not None and (await self._sagas.get(saga_id)).user_id != owner:
+            raise NotFoundError(f"There is no saga {saga_id[:80]!r}.")
+        await self._sagas.signal(saga_id, signal, payload, user_id=owner)

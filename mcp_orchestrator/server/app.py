@@ -11,7 +11,11 @@ from mcp_orchestrator.errors import ConfigurationError
 from mcp_orchestrator.packs import Pack
 from mcp_orchestrator.runtime import Runtime
 from mcp_orchestrator.server import prompts, resources
+from mcp_orchestrator.server.auth.bearer import auth_settings, build_verifier
+from mcp_orchestrator.server.auth.guard import Guard
+from mcp_orchestrator.server.auth.refusals import Refusals
 from mcp_orchestrator.server.definitions import ConciseServer
+from mcp_orchestrator.server.owned import Workspace, workspace_of
 from mcp_orchestrator.server.selection import ALL, DEFAULT, Selection
 from mcp_orchestrator.server.toolsets import (
     admin,
@@ -37,7 +41,7 @@ Calls that wait end after at most 50 s with the present status; call again as `n
 If something does not answer, health says what and how to mend it.
 """
 
-TOOLSETS: Final[dict[str, Callable[[MCPServer[None], Runtime], None]]] = {
+TOOLSETS: Final[dict[str, Callable[[MCPServer[None], Workspace], None]]] = {
     "queue": queue.register,
     "saga": saga.register,
     "sandbox": sandbox.register,
@@ -48,9 +52,15 @@ TOOLSETS: Final[dict[str, Callable[[MCPServer[None], Runtime], None]]] = {
 }
 
 
-def build_server(runtime: Runtime) -> MCPServer[None]:
-    """Put every tool, resource and prompt on a new server object."""
+def build_server(runtime: Runtime, refusals: Refusals) -> MCPServer[None]:
+    """Put every tool, resource and prompt on a new server object.
+
+    Args:
+        runtime: what they work with, each call narrowed to its caller.
+        refusals: where refused requests are counted.
+    """
     settings = runtime.settings
+    workspace = workspace_of(runtime, refusals)
     server = ConciseServer(
         NAME,
         _selection(runtime),
@@ -58,13 +68,16 @@ def build_server(runtime: Runtime) -> MCPServer[None]:
         version=__version__,
         instructions=INSTRUCTIONS,
         log_level=settings.log_level,
+        auth=auth_settings(settings),
+        token_verifier=build_verifier(settings, runtime.tokens, runtime.clock),
     )
+    server.middleware.append(Guard(server.kind_of, refusals, signed_in_only=bool(settings.auth)))
     for toolset, register in TOOLSETS.items():
         server.begin_toolset(toolset)
-        register(server, runtime)
+        register(server, workspace)
     for pack in (loaded.pack for loaded in runtime.packs if loaded.pack):
         _add_pack(server, pack)
-    resources.register(server, runtime)
+    resources.register(server, workspace)
     prompts.register(server)
     return server
 

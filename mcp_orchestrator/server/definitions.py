@@ -23,6 +23,7 @@ class ConciseServer(MCPServer[None]):
         super().__init__(name, **options)
         self._selection = selection
         self._toolset = ""
+        self._toolset_of: dict[str, str] = {}
 
     def begin_toolset(self, toolset: str) -> None:
         """Count the tools that are added from now on to a toolset."""
@@ -43,9 +44,18 @@ class ConciseServer(MCPServer[None]):
         shown = name or getattr(fn, "__name__", "")
         reads_only = annotations is not None and annotations.read_only_hint is True
         if self._selection.includes(self._toolset, shown, reads_only=reads_only):
+            self._toolset_of[shown] = self._toolset
             super().add_tool(
                 fn, name, title, description, annotations, icons, meta, structured_output
             )
+
+    def kind_of(self, name: str) -> tuple[str, bool] | None:
+        """Return a tool's toolset and whether it changes anything, or None if it is not shown."""
+        tool = self._tool_manager.get_tool(name)
+        if tool is None:
+            return None
+        reads_only = tool.annotations is not None and tool.annotations.read_only_hint is True
+        return self._toolset_of.get(name, ""), not reads_only
 
     async def list_tools(self) -> list[Tool]:
         """Return the tools with their schemas shortened."""

@@ -6,9 +6,9 @@ from mcp.server import MCPServer
 
 from mcp_orchestrator.codeloop import Problem, write_report
 from mcp_orchestrator.errors import NotFoundError
-from mcp_orchestrator.runtime import Runtime
 from mcp_orchestrator.saga import mermaid
 from mcp_orchestrator.server import run_resources
+from mcp_orchestrator.server.owned import Workspace
 from mcp_orchestrator.server.teaching import teaching_resource
 from mcp_orchestrator.server.toolsets.loop import get_loop, loop_result, view_loop
 from mcp_orchestrator.server.toolsets.queue import view_list, view_stats, view_task
@@ -17,7 +17,7 @@ from mcp_orchestrator.server.toolsets.saga_views import describe_event, view_sag
 _PAGE = 100
 
 
-def register(server: MCPServer[None], runtime: Runtime) -> None:
+def register(server: MCPServer[None], runtime: Workspace) -> None:
     """Add the resource templates to a server."""
     _register_sagas(server, runtime)
 
@@ -80,7 +80,7 @@ def register(server: MCPServer[None], runtime: Runtime) -> None:
     run_resources.register(server, runtime)
 
 
-def _register_sagas(server: MCPServer[None], runtime: Runtime) -> None:
+def _register_sagas(server: MCPServer[None], runtime: Workspace) -> None:
     @server.resource("saga://{saga_id}", name="saga", mime_type="application/json")
     @teaching_resource
     async def read_saga(saga_id: str) -> str:

@@ -7,14 +7,14 @@ from typing import Literal
 from mcp.server import MCPServer
 
 from mcp_orchestrator.errors import NotFoundError
-from mcp_orchestrator.runtime import Runtime
+from mcp_orchestrator.server.owned import Workspace
 from mcp_orchestrator.server.teaching import teaching_resource
 from mcp_orchestrator.store.runs import RunRecord
 
 _OUTPUTS = ("stdout", "stderr")
 
 
-def register(server: MCPServer[None], runtime: Runtime) -> None:
+def register(server: MCPServer[None], runtime: Workspace) -> None:
     """Add the resource templates to a server."""
 
     @server.resource("run://{run_id}", name="run", mime_type="application/json")
@@ -47,7 +47,7 @@ def register(server: MCPServer[None], runtime: Runtime) -> None:
         return (await runtime.runs.file(run_id, "artifact", path)).content
 
 
-async def _whole_output(runtime: Runtime, run_id: str, name: Literal["stdout", "stderr"]) -> str:
+async def _whole_output(runtime: Workspace, run_id: str, name: Literal["stdout", "stderr"]) -> str:
     record = await runtime.runs.get(run_id)
     try:
         content = (await runtime.runs.file(run_id, "output", name)).content

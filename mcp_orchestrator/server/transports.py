@@ -1,19 +1,21 @@
 """How clients reach the server: stdio, Streamable HTTP, and SSE for clients that still need it."""
 
-import ipaddress
 import logging
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import cast
 
 import anyio
 import uvicorn
 from mcp.server import MCPServer
+from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
+from mcp.server.auth.routes import create_protected_resource_routes
 from mcp.server.stdio import stdio_server
-from mcp.server.transport_security import TransportSecuritySettings
+from mcp.server.transport_security import TransportSecurityMiddleware, TransportSecuritySettings
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
@@ -21,8 +23,13 @@ from starlette.routing import BaseRoute, Route
 from mcp_orchestrator.errors import ConfigurationError
 from mcp_orchestrator.runtime import Runtime
 from mcp_orchestrator.server.app import build_server
+from mcp_orchestrator.server.auth.addresses import refuse_open_bind, transport_security
+from mcp_orchestrator.server.auth.bearer import auth_settings
+from mcp_orchestrator.server.auth.gate import CountRefusals, LimitRate
+from mcp_orchestrator.server.auth.principal import Principal
+from mcp_orchestrator.server.auth.rate import RateLimit
+from mcp_orchestrator.server.auth.refusals import Refusals
 from mcp_orchestrator.server.standard_streams import StandardStreams
-from mcp_orchestrator.settings import Settings
 
 _log = logging.getLogger(__name__)
 #: How long open connections get to end at shutdown, in seconds.
@@ -31,7 +38,8 @@ _GRACE_SECONDS = 1
 
 async def serve_stdio(runtime: Runtime, streams: StandardStreams) -> None:
     """Serve the one client at the other end of the pipes, until it closes its end."""
-    core = build_server(runtime)._lowlevel_server  # pyright: ignore[reportPrivateUsage]  # no public way in
+    server = build_server(runtime, Refusals(runtime.metrics))
+    core = server._lowlevel_server  # pyright: ignore[reportPrivateUsage]  # no public way in
     lines = cast("anyio.AsyncFile[str]", streams.lines)
     async with stdio_server(lines, streams.output) as (incoming, outgoing):
         await core.run(incoming, outgoing, core.create_initialization_options())
@@ -47,8 +55,11 @@ async def serve_http(runtime: Runtime) -> None:
     refuse_open_bind(settings)
     listener = _listen(settings.host, settings.port)
     port: int = listener.getsockname()[1]
+    refusals = Refusals(runtime.metrics)
     config = uvicorn.Config(
-        build_asgi(build_server(runtime), settings, runtime.metrics),
+        build_asgi(build_server(runtime, refusals), runtime, refusals),
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=settings.trusted_proxies,
         log_level=settings.log_level.lower(),
         log_config=None,
         timeout_graceful_shutdown=_GRACE_SECONDS,
@@ -61,60 +72,37 @@ async def serve_http(runtime: Runtime) -> None:
     await uvicorn.Server(config).serve(sockets=[listener])
 
 
-def build_asgi(
-    server: MCPServer[None], settings: Settings, metrics: CollectorRegistry
-) -> Starlette:
+def build_asgi(server: MCPServer[None], runtime: Runtime, refusals: Refusals) -> Starlette:
     """Build the web application: ``/sse`` always, ``/mcp`` unless only SSE is wanted.
 
-    Besides them ``/health`` tells that the process is alive, and ``/metrics`` is for Prometheus.
+    Besides them ``/health`` tells that the process is alive, and ``/metrics`` is for Prometheus;
+    where people sign in, it asks for a token with the scope ``admin:read``.
     """
-    security = _transport_security(settings)
-    sse = server.sse_app(host=settings.host, transport_security=security)
+    settings = runtime.settings
+    security = transport_security(settings)
     watching: list[BaseRoute] = [
         Route("/health", _alive),
-        Route("/metrics", _metrics_page(metrics)),
+        Route("/metrics", _metrics_page(runtime.metrics, security, open_to_all=not settings.auth)),
     ]
-    if settings.transport == "sse":
-        sse.router.routes.extend(watching)
-        return sse
-    app = server.streamable_http_app(host=settings.host, transport_security=security)
-    app.router.routes.extend([*sse.router.routes, *watching])
+    app = server.sse_app(host=settings.host, transport_security=security)
+    if settings.transport == "http":
+        sse = app.router.routes
+        app = server.streamable_http_app(host=settings.host, transport_security=security)
+        app.router.routes.extend(sse)
+    app.router.routes.extend(watching)
+    auth = auth_settings(settings)
+    if auth is not None and auth.resource_server_url is not None:
+        app.router.routes[:0] = create_protected_resource_routes(  # RFC 9728
+            auth.resource_server_url,
+            [auth.issuer_url],
+            scopes_supported=["read", "write", "admin"],
+            resource_name=server.title,
+        )
+    if settings.auth and settings.requests_per_minute is not None:
+        limit = RateLimit(settings.requests_per_minute, runtime.clock)
+        app.user_middleware.append(Middleware(LimitRate, limit=limit))  # below the token's check
+    app.add_middleware(CountRefusals, refusals=refusals)
     return app
-
-
-def refuse_open_bind(settings: Settings) -> None:
-    """Refuse to listen where strangers could reach a server that runs code for anyone.
-
-    Raises:
-        ConfigurationError: the address is not loopback and nobody has said that this is wanted.
-    """
-    if settings.allow_remote_without_auth or _is_loopback(settings.host):
-        return
-    raise ConfigurationError(
-        f"Setting host: {settings.host} can be reached from other machines, without any sign-in.",
-        remedy="Listen on 127.0.0.1 behind a proxy that signs people in, or set"
-        " allow_remote_without_auth if the network is yours alone.",
-    )
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _transport_security(settings: Settings) -> TransportSecuritySettings:
-    names = {settings.host, "127.0.0.1", "localhost", "[::1]"}
-    if not _is_loopback(settings.host):
-        return TransportSecuritySettings(enable_dns_rebinding_protection=False)
-    return TransportSecuritySettings(
-        enable_dns_rebinding_protection=True,
-        allowed_hosts=[f"{name}:*" for name in names],
-        allowed_origins=[f"http://{name}:*" for name in names],
-    )
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -137,8 +125,20 @@ async def _alive(_request: Request) -> JSONResponse:
     return JSONResponse({"status": "ok"})
 
 
-def _metrics_page(metrics: CollectorRegistry) -> Callable[[Request], Response]:
-    def show(_request: Request) -> Response:
+def _metrics_page(
+    metrics: CollectorRegistry, security: TransportSecuritySettings, *, open_to_all: bool
+) -> Callable[[Request], Awaitable[Response]]:
+    checks = TransportSecurityMiddleware(security)
+
+    async def show(request: Request) -> Response:
+        if (refusal := await checks.validate_request(request)) is not None:
+            return refusal
+        if not open_to_all:
+            user = request.scope.get("user")
+            if not isinstance(user, AuthenticatedUser):
+                return Response("Sign in first.", 401, {"WWW-Authenticate": "Bearer"})
+            if not Principal(None, frozenset(user.scopes)).may("admin", write=False):
+                return Response("Your token lacks the scope admin:read.", 403)
         return Response(generate_latest(metrics), media_type=CONTENT_TYPE_LATEST)
 
     return show

@@ -10,7 +10,8 @@ import anyio
 from mcp.server.mcpserver import Context
 from pydantic import Field
 
-from mcp_orchestrator.saga import SagaEngine, SagaView
+from mcp_orchestrator.saga import SagaView
+from mcp_orchestrator.server.owned.sagas import OwnedSagas
 
 LONGEST_WAIT = 50.0
 #: How long a client should pause before it asks again, in seconds.
@@ -29,7 +30,7 @@ ToolContext = Context[Any, Any]
 
 
 async def follow_saga(
-    sagas: SagaEngine, saga_id: str, seconds: float, context: ToolContext, *, shown: int = 0
+    sagas: OwnedSagas, saga_id: str, seconds: float, context: ToolContext, *, shown: int = 0
 ) -> SagaView:
     """Wait for a saga's end, passing its progress on to the client.
 
@@ -56,7 +57,7 @@ async def follow_saga(
 class _ProgressTeller:
     """Sends each new progress event of a saga to the client once."""
 
-    def __init__(self, sagas: SagaEngine, saga_id: str, context: ToolContext, shown: int) -> None:
+    def __init__(self, sagas: OwnedSagas, saga_id: str, context: ToolContext, shown: int) -> None:
         self._sagas = sagas
         self._saga_id = saga_id
         self._context = context

@@ -43,7 +43,9 @@ class Sagas:
         self.started.setdefault(key, (definition, payload))
         return f"saga of {key}"
 
-    async def signal_saga(self, saga_id: str, signal: str, payload: Payload) -> None:
+    async def signal_saga(
+        self, saga_id: str, signal: str, payload: Payload, *, owner: str | None
+    ) -> None:
         if saga_id == "gone":
             raise NotFoundError("There is no such saga.")
         self.signalled.append((saga_id, signal))

@@ -223,5 +223,6 @@ class SignalRouter:
         saga_id = at(signal.payload, target.saga_id_at)
         if not isinstance(saga_id, str):
             raise InvalidInputError(f"The payload has no saga id at {target.saga_id_at!r}.")
-        await sagas.signal_saga(saga_id, target.signal or signal.name, signal.payload)
+        name = target.signal or signal.name
+        await sagas.signal_saga(saga_id, name, signal.payload, owner=signal.owner)
         return saga_id

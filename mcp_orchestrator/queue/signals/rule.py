@@ -124,6 +124,8 @@ class SagaTarget(Protocol):
         """Start a saga, once for each key, and return its id."""
         ...
 
-    async def signal_saga(self, saga_id: str, signal: str, payload: Payload) -> None:
+    async def signal_saga(
+        self, saga_id: str, signal: str, payload: Payload, *, owner: str | None
+    ) -> None:
         """Send a signal to a saga."""
         ...

@@ -3,11 +3,12 @@
 from mcp.server import MCPServer
 from mcp_types import ToolAnnotations
 
-from mcp_orchestrator.runtime import HealthReport, Runtime, examine
+from mcp_orchestrator.runtime import HealthReport
+from mcp_orchestrator.server.owned import Workspace
 from mcp_orchestrator.server.teaching import teaching
 
 
-def register(server: MCPServer[None], runtime: Runtime) -> None:
+def register(server: MCPServer[None], runtime: Workspace) -> None:
     """Add the tools to a server."""
 
     @server.tool(
@@ -17,4 +18,4 @@ def register(server: MCPServer[None], runtime: Runtime) -> None:
     @teaching
     async def health() -> HealthReport:
         """Say which back end each part uses, whether it answers, and what to do if it does not."""
-        return await examine(runtime)
+        return await runtime.health()

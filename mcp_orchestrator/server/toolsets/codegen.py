@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 from mcp_orchestrator.agents import Message, ModelReply, ModelRequest
 from mcp_orchestrator.codeloop import NO_PROVIDER_REMEDY, extract_code
 from mcp_orchestrator.errors import ConfigurationError
-from mcp_orchestrator.runtime import Runtime
+from mcp_orchestrator.server.owned import Workspace
 from mcp_orchestrator.server.sampling import as_sample, reply_of, require_sampling
 from mcp_orchestrator.server.teaching import teaching
 from mcp_orchestrator.server.toolsets.reasoning import Cost, view_cost
@@ -43,7 +43,7 @@ def view_code(reply: ModelReply) -> CodeView:
     return CodeView(code=extract_code(reply.text), reply=reply.text, spent=view_cost(reply))
 
 
-def register(server: MCPServer[None], runtime: Runtime) -> None:
+def register(server: MCPServer[None], runtime: Workspace) -> None:
     """Add the tools to a server."""
     writes = ToolAnnotations(read_only_hint=True, open_world_hint=True)
 

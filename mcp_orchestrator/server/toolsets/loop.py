@@ -23,8 +23,8 @@ from mcp_orchestrator.codeloop import (
 )
 from mcp_orchestrator.errors import ConfigurationError, InvalidInputError, NotFoundError
 from mcp_orchestrator.packs.signature import describe_validation
-from mcp_orchestrator.runtime import Runtime
 from mcp_orchestrator.saga import JsonObject, Order, SagaState, SagaView, StepState
+from mcp_orchestrator.server.owned import Workspace
 from mcp_orchestrator.server.sampling import (
     as_reply,
     as_sample,
@@ -105,7 +105,7 @@ def loop_result(view: SagaView) -> LoopResult | None:
     return LoopResult.model_validate(view.output)
 
 
-async def get_loop(runtime: Runtime, loop_id: str) -> SagaView:
+async def get_loop(runtime: Workspace, loop_id: str) -> SagaView:
     """Return the saga of a loop.
 
     Raises:
@@ -117,7 +117,7 @@ async def get_loop(runtime: Runtime, loop_id: str) -> SagaView:
     return view
 
 
-def register(server: MCPServer[None], runtime: Runtime) -> None:
+def register(server: MCPServer[None], runtime: Workspace) -> None:
     """Add the tools to a server."""
 
     @server.tool(
@@ -255,7 +255,7 @@ def approval_question(view: SagaView) -> str | None:
     return str(refined.get("question")) if isinstance(refined, dict) else None
 
 
-async def _decide(runtime: Runtime, loop_id: str, decision: Approval) -> None:
+async def _decide(runtime: Workspace, loop_id: str, decision: Approval) -> None:
     """Hand a person's decision to the loop, unless another was faster."""
     if approval_question(await get_loop(runtime, loop_id)) is None:
         return
@@ -270,7 +270,7 @@ def _read_problem(**fields: object) -> Problem:
         raise InvalidInputError(describe_validation("loop_start", error)) from error
 
 
-def _choose_provider(runtime: Runtime, context: ToolContext) -> Choice:
+def _choose_provider(runtime: Workspace, context: ToolContext) -> Choice:
     if runtime.roles.configured_coder is not None:
         return "configured"
     if offers_sampling(context):
@@ -285,7 +285,9 @@ def _uses_sampling(view: SagaView) -> bool:
     return view.state not in _ENDED and view.input.get("provider") == "sampling"
 
 
-async def _next_question(runtime: Runtime, loop_id: str, seconds: float) -> SamplingRequest | None:
+async def _next_question(
+    runtime: Workspace, loop_id: str, seconds: float
+) -> SamplingRequest | None:
     """Wait until the loop asks the client's model something, or ends, or the time is over."""
     found: list[SamplingRequest | None] = []
     async with anyio.create_task_group() as tasks:

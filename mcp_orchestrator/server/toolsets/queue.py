@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field, JsonValue
 
 from mcp_orchestrator.errors import InvalidInputError
 from mcp_orchestrator.queue import QueueStats, Task, TaskFilter, TaskPriority, TaskStatus
-from mcp_orchestrator.runtime import Runtime
+from mcp_orchestrator.server.owned import Workspace
 from mcp_orchestrator.server.teaching import teaching
 from mcp_orchestrator.server.toolsets import signal
 from mcp_orchestrator.server.waiting import ASK_AGAIN_AFTER, WaitSeconds
@@ -155,7 +155,7 @@ def view_stats(stats: QueueStats) -> StatsView:
     )
 
 
-def register(server: MCPServer[None], runtime: Runtime) -> None:
+def register(server: MCPServer[None], runtime: Workspace) -> None:
     """Add the tools to a server."""
     signal.register(server, runtime)
 

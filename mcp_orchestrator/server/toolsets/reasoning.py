@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 
 from mcp_orchestrator.agents import Message, ModelReply, ModelRequest, SearchOptions
 from mcp_orchestrator.errors import ConfigurationError
-from mcp_orchestrator.runtime import Runtime
+from mcp_orchestrator.server.owned import Workspace
 from mcp_orchestrator.server.sampling import as_sample, reply_of, require_sampling
 from mcp_orchestrator.server.teaching import teaching
 from mcp_orchestrator.server.waiting import ToolContext
@@ -75,7 +75,7 @@ def view_cost(reply: ModelReply) -> Cost:
     )
 
 
-def register(server: MCPServer[None], runtime: Runtime) -> None:
+def register(server: MCPServer[None], runtime: Workspace) -> None:
     """Add the tools to a server."""
 
     def request_for(question: str, effort: Effort, search: bool) -> ModelRequest:

@@ -6,7 +6,6 @@ from mcp.server import MCPServer
 from mcp_types import ToolAnnotations
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from mcp_orchestrator.runtime import Runtime
 from mcp_orchestrator.saga import (
     BUILT_IN_ACTIONS,
     JsonObject,
@@ -15,6 +14,7 @@ from mcp_orchestrator.saga import (
     SagaState,
     parse_definition,
 )
+from mcp_orchestrator.server.owned import Workspace
 from mcp_orchestrator.server.teaching import teaching
 from mcp_orchestrator.server.toolsets import saga_control, saga_decisions
 from mcp_orchestrator.server.toolsets.saga_views import (
@@ -64,7 +64,7 @@ class SagaList(BaseModel):
     sagas: list[SagaSummary]
 
 
-def read_definition(runtime: Runtime, name: str, steps: list[StepSpec]) -> SagaDefinition:
+def read_definition(runtime: Workspace, name: str, steps: list[StepSpec]) -> SagaDefinition:
     """Check a definition and turn it into the engine's.
 
     Raises:
@@ -86,7 +86,7 @@ def read_definition(runtime: Runtime, name: str, steps: list[StepSpec]) -> SagaD
     return parse_definition({"name": name, "steps": written}, runtime.registry)
 
 
-def register(server: MCPServer[None], runtime: Runtime) -> None:
+def register(server: MCPServer[None], runtime: Workspace) -> None:
     """Add the tools to a server."""
 
     @server.tool(

@@ -7,17 +7,17 @@ from mcp.server import MCPServer
 from mcp_types import ToolAnnotations
 from pydantic import BaseModel, Field, JsonValue
 
-from mcp_orchestrator.runtime import Runtime
 from mcp_orchestrator.runtime.queue_step import DESCRIPTION, QUEUE_STEP
 from mcp_orchestrator.saga import (
     BUILT_IN_ACTIONS,
-    Interventions,
     JsonObject,
     Order,
     Preview,
     SagaView,
     explain,
 )
+from mcp_orchestrator.server.owned import Workspace
+from mcp_orchestrator.server.owned.sagas import OwnedInterventions
 from mcp_orchestrator.server.teaching import teaching
 from mcp_orchestrator.server.toolsets.saga_views import SagaReport, describe_event, view_saga
 
@@ -83,7 +83,7 @@ Command = Literal["retry", "compensate", "rewind", "fork"]
 
 
 async def _plan(
-    hand: Interventions, saga_id: str, command: Command, skip: dict[str, JsonValue], step: str
+    hand: OwnedInterventions, saga_id: str, command: Command, skip: dict[str, JsonValue], step: str
 ) -> Preview:
     if command == "retry":
         return await hand.preview_retry(saga_id, skip)
@@ -94,13 +94,13 @@ async def _plan(
     return await hand.preview_fork(saga_id, step)
 
 
-def register(server: MCPServer[None], runtime: Runtime) -> None:
+def register(server: MCPServer[None], runtime: Workspace) -> None:
     """Add the tools to a server."""
     _register_readers(server, runtime)
     _register_orders(server, runtime)
 
 
-def _register_readers(server: MCPServer[None], runtime: Runtime) -> None:
+def _register_readers(server: MCPServer[None], runtime: Workspace) -> None:
     reads = ToolAnnotations(read_only_hint=True, open_world_hint=False)
 
     @server.tool(title="Read a saga's audit trail", annotations=reads)
@@ -147,7 +147,7 @@ def _register_readers(server: MCPServer[None], runtime: Runtime) -> None:
         )  # fmt: skip
 
 
-def _register_orders(server: MCPServer[None], runtime: Runtime) -> None:
+def _register_orders(server: MCPServer[None], runtime: Workspace) -> None:
     changes = ToolAnnotations(
         read_only_hint=False, destructive_hint=True, idempotent_hint=False, open_world_hint=True
     )

@@ -6,8 +6,8 @@ from mcp.server import MCPServer
 from mcp_types import ToolAnnotations
 from pydantic import BaseModel, Field, JsonValue
 
-from mcp_orchestrator.runtime import Runtime
 from mcp_orchestrator.saga import Order
+from mcp_orchestrator.server.owned import Workspace
 from mcp_orchestrator.server.teaching import teaching
 from mcp_orchestrator.server.toolsets.saga_control import Reason, SagaId, SagaPlan, plan_report
 from mcp_orchestrator.server.toolsets.saga_views import SagaReport, view_saga
@@ -31,7 +31,7 @@ class Reconciliation(BaseModel):
     findings: list[ProbeFinding] = Field(description="Only steps that have a probe.")
 
 
-def register(server: MCPServer[None], runtime: Runtime) -> None:
+def register(server: MCPServer[None], runtime: Workspace) -> None:
     """Add the tools to a server."""
     decides = ToolAnnotations(
         read_only_hint=False, destructive_hint=True, idempotent_hint=False, open_world_hint=True

@@ -7,7 +7,8 @@ from typing import cast
 
 from pydantic import BaseModel, Field, JsonValue
 
-from mcp_orchestrator.saga import AuditEvent, SagaEngine, SagaState, SagaView
+from mcp_orchestrator.saga import AuditEvent, SagaState, SagaView
+from mcp_orchestrator.server.owned.sagas import OwnedSagas
 from mcp_orchestrator.server.waiting import ASK_AGAIN_AFTER
 
 _ENDED = (SagaState.COMPLETED, SagaState.FAILED, SagaState.ABORTED)
@@ -104,7 +105,7 @@ def describe_event(event: AuditEvent) -> str:
     return " ".join(parts)
 
 
-async def whole_trail(sagas: SagaEngine, saga_id: str) -> str:
+async def whole_trail(sagas: OwnedSagas, saga_id: str) -> str:
     """Return a saga's audit trail as JSON Lines."""
     lines: list[str] = []
     after = 0

@@ -20,7 +20,6 @@ from mcp_types import (
 from pydantic import BaseModel, Field
 
 from mcp_orchestrator.errors import InvalidInputError, OrchestratorError
-from mcp_orchestrator.runtime import Runtime
 from mcp_orchestrator.sandbox import (
     Artifact,
     ExecutionRequest,
@@ -32,6 +31,7 @@ from mcp_orchestrator.sandbox import (
     TestRequest,
     assess,
 )
+from mcp_orchestrator.server.owned import Workspace
 from mcp_orchestrator.server.teaching import teaching
 from mcp_orchestrator.server.waiting import ToolContext
 
@@ -196,7 +196,7 @@ def _decode(files: Mapping[str, str]) -> dict[str, bytes]:
         raise InvalidInputError(f"files_base64: {error}.", remedy="Encode in base64.") from error
 
 
-def _check_allowed(runtime: Runtime, *, allow_risky: bool) -> None:
+def _check_allowed(runtime: Workspace, *, allow_risky: bool) -> None:
     if allow_risky and not runtime.settings.sandbox_allow_risky:
         raise InvalidInputError(
             "This server lets nobody set allow_risky.",
@@ -206,7 +206,7 @@ def _check_allowed(runtime: Runtime, *, allow_risky: bool) -> None:
 
 
 async def _run_telling(
-    runtime: Runtime, request: ExecutionRequest, session_id: str | None, context: ToolContext
+    runtime: Workspace, request: ExecutionRequest, session_id: str | None, context: ToolContext
 ) -> ExecutionResult:
     """Run a program, passing its output on as progress while it runs."""
     sender, receiver = anyio.create_memory_object_stream[str](256)
@@ -261,7 +261,7 @@ def view_tests(report: TestReport) -> TestRunView:
     )
 
 
-def register(server: MCPServer[None], runtime: Runtime) -> None:
+def register(server: MCPServer[None], runtime: Workspace) -> None:
     """Add the tools to a server."""
     harmless = ToolAnnotations(
         read_only_hint=False, destructive_hint=False, idempotent_hint=False, open_world_hint=False

@@ -8,7 +8,7 @@ from mcp_types import ToolAnnotations
 from pydantic import BaseModel, Field, JsonValue
 
 from mcp_orchestrator.queue.signals import Outcome, Signal, SignalStatus
-from mcp_orchestrator.runtime import Runtime
+from mcp_orchestrator.server.owned import Workspace
 from mcp_orchestrator.server.teaching import teaching
 
 
@@ -43,7 +43,7 @@ def view_signal(signal: Signal) -> SignalView:
     )
 
 
-def register(server: MCPServer[None], runtime: Runtime) -> None:
+def register(server: MCPServer[None], runtime: Workspace) -> None:
     """Add the tools to a server."""
 
     @server.tool(
