@@ -1,6 +1,7 @@
 """What Prometheus sees of the sagas: one observer of everything that the journal has written."""
 
 from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -13,6 +14,24 @@ MOST_VALUES = 200
 
 #: Seconds; a saga may take milliseconds or days.
 _BUCKETS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 60, 300, 1800, 3600, 86400)
+
+
+M = TypeVar("M", Counter, Gauge, Histogram)
+
+
+class Labelled(Generic[M]):
+    """A metric that keeps its children: looking one up costs more than counting."""
+
+    def __init__(self, metric: M) -> None:
+        self._metric = metric
+        self._children: dict[tuple[str, ...], M] = {}
+
+    def __call__(self, *values: str) -> M:
+        """Return the child with these label values."""
+        child = self._children.get(values)
+        if child is None:
+            child = self._children[values] = self._metric.labels(*values)
+        return child
 
 
 class Bounded:
@@ -41,19 +60,20 @@ class SagaMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self._types, self._steps, self._errors = Bounded(), Bounded(), Bounded()
 
-        def counter(name: str, text: str, *labels: str) -> Counter:
-            return Counter(name, text, labels, registry=registry)
+        def counter(name: str, text: str, *labels: str) -> Labelled[Counter]:
+            return Labelled(Counter(name, text, labels, registry=registry))
 
-        def histogram(name: str, text: str, *labels: str) -> Histogram:
-            return Histogram(name, text, labels, registry=registry, buckets=_BUCKETS)
+        def histogram(name: str, text: str, *labels: str) -> Labelled[Histogram]:
+            metric = Histogram(name, text, labels, registry=registry, buckets=_BUCKETS)
+            return Labelled(metric)
 
         kind, step = "saga_type", "step_name"
         self.started = counter("saga_started", "Sagas started.", kind)
         self.completed = counter("saga_completed", "Sagas completed.", kind)
         self.failed = counter("saga_failed", "Sagas failed.", kind, "failure_reason")
         self.aborted = counter("saga_aborted", "Sagas aborted.", kind)
-        self.running = Gauge(
-            "saga_running_current", "Sagas running here.", [kind], registry=registry
+        self.running = Labelled(
+            Gauge("saga_running_current", "Sagas running here.", [kind], registry=registry)
         )
         self.duration = histogram("saga_duration_seconds", "From start to end.", kind, "status")
         self.step_executed = counter("saga_step_executed", "Steps completed.", kind, step)
@@ -103,11 +123,11 @@ class SagaMetrics:
             seconds: until it was on disk.
         """
         kind = self._types(record.definition.name)
-        self.saved.labels(kind).inc()
-        self.save_duration.labels(kind).observe(seconds)
+        self.saved(kind).inc()
+        self.save_duration(kind).observe(seconds)
         for event in events:
-            self.audit_written.labels(kind, event.type.value).inc()
-            self.audit_duration.labels(event.type.value).observe(seconds)
+            self.audit_written(kind, event.type.value).inc()
+            self.audit_duration(event.type.value).observe(seconds)
             handler = self._handlers.get(event.type)
             if handler is not None:
                 handler(record, event)
@@ -116,27 +136,27 @@ class SagaMetrics:
 
     def taken(self, record: SagaRecord) -> None:
         """Count a saga that was read from disk to go on with it here."""
-        self.loaded.labels(self._types(record.definition.name)).inc()
+        self.loaded(self._types(record.definition.name)).inc()
 
     def runs_here(self, saga_type: str, change: int) -> None:
         """Count a saga that begins (+1) or stops (-1) running in this process."""
-        self.running.labels(self._types(saga_type)).inc(change)
+        self.running(self._types(saga_type)).inc(change)
 
     def _on_start(self, record: SagaRecord, event: SagaEvent) -> None:  # noqa: ARG002
-        self.started.labels(self._types(record.definition.name)).inc()
+        self.started(self._types(record.definition.name)).inc()
 
     def _on_end(self, record: SagaRecord, event: SagaEvent) -> None:
         kind, state = self._types(record.definition.name), record.progress.state
         if state is SagaState.COMPLETED:
-            self.completed.labels(kind).inc()
+            self.completed(kind).inc()
         elif state is SagaState.ABORTED:
-            self.aborted.labels(kind).inc()
+            self.aborted(kind).inc()
         else:
-            self.failed.labels(kind, _failure_reason(record)).inc()
+            self.failed(kind, _failure_reason(record)).inc()
         started = record.row.get("started_at")
         if started is not None:
             seconds = (event.at - started).total_seconds()
-            self.duration.labels(kind, state.value).observe(seconds)
+            self.duration(kind, state.value).observe(seconds)
 
     def _on_abort(self, record: SagaRecord, event: SagaEvent) -> None:
         if record.progress.finished_at == event.at:  # without compensation it is the end
@@ -146,25 +166,25 @@ class SagaMetrics:
         kind, step = self._names(record, event)
         error = self._errors(str(event.data.get("error_type", "unknown")))
         if event.type is EventType.STEP_COMPLETE:
-            self.step_executed.labels(kind, step).inc()
+            self.step_executed(kind, step).inc()
         elif event.type is EventType.STEP_RETRY:
-            self.step_retry.labels(kind, step).inc()
+            self.step_retry(kind, step).inc()
         else:
-            self.step_failed.labels(kind, step, error).inc()
+            self.step_failed(kind, step, error).inc()
         if event.duration_ms is not None:
             status = event.type.value.removeprefix("step_")
-            self.step_duration.labels(kind, step, status).observe(event.duration_ms / 1000)
+            self.step_duration(kind, step, status).observe(event.duration_ms / 1000)
 
     def _on_compensation(self, record: SagaRecord, event: SagaEvent) -> None:
         kind, step = self._names(record, event)
         if event.type is EventType.COMPENSATION_COMPLETE:
-            self.compensation_executed.labels(kind, step).inc()
+            self.compensation_executed(kind, step).inc()
         else:
             error = self._errors(str(event.data.get("error_type", "unknown")))
-            self.compensation_failed.labels(kind, step, error).inc()
+            self.compensation_failed(kind, step, error).inc()
         if event.duration_ms is not None:
             status = event.type.value.removeprefix("compensation_")
-            labelled = self.compensation_duration.labels(kind, step, status)
+            labelled = self.compensation_duration(kind, step, status)
             labelled.observe(event.duration_ms / 1000)
 
     def _names(self, record: SagaRecord, event: SagaEvent) -> tuple[str, str]:

@@ -18,6 +18,10 @@ _ENCODER = json.JSONEncoder(
 )
 
 
+#: What most columns hold most of the time.
+_EMPTY: dict[type, str] = {list: "[]", dict: "{}"}
+
+
 class CanonicalText(str):
     """A value that is in its canonical form already."""
 
@@ -32,6 +36,8 @@ def canonical_json(value: object) -> str:
     """
     if type(value) is CanonicalText:
         return str(value)  # the drivers take an exact str as it is, and look for adapters else
+    if not value and (empty := _EMPTY.get(type(value))) is not None:
+        return empty
     try:
         return _ENCODER.encode(value)
     except (TypeError, ValueError, RecursionError) as error:
