@@ -52,6 +52,8 @@ class KnownActions:
         Raises:
             InvalidInputError: an action is not registered; the message has its JSON path.
         """
+        if self._definitions.get(definition.content_hash) is definition:
+            return
         definition.check_actions(self._catalog)
         self._bound.update(definition.bound_actions)
         self._definitions[definition.content_hash] = definition

@@ -52,14 +52,13 @@ class SagaRecord:
 def checkpoint_columns(record: SagaRecord, now: datetime) -> dict[str, object]:
     """Return the columns that every checkpoint writes."""
     progress = record.progress
-    states = [(step.name, step.state) for step in progress.steps]
     return {
-        "state": progress.state.value,
-        "goal": progress.goal.value,
+        "state": str(progress.state),
+        "goal": str(progress.goal),
         "current_step_index": current_step(progress),
         "steps": [_step_column(step) for step in progress.steps],
-        "completed_steps": [name for name, state in states if state is StepState.COMPLETED],
-        "compensated_steps": [name for name, state in states if state is StepState.COMPENSATED],
+        "completed_steps": _names(progress, StepState.COMPLETED),
+        "compensated_steps": _names(progress, StepState.COMPENSATED),
         "context": progress.context,
         "error": progress.error,
         "needs_person": list(progress.needs_person),
@@ -71,6 +70,10 @@ def checkpoint_columns(record: SagaRecord, now: datetime) -> dict[str, object]:
         "audit_sequence": record.sequence,
         "audit_hash": record.head,
     }
+
+
+def _names(progress: SagaProgress, state: StepState) -> list[JsonValue]:
+    return [step.name for step in progress.steps if step.state is state]
 
 
 def current_step(progress: SagaProgress) -> int:

@@ -16,7 +16,7 @@ from mcp_orchestrator.saga.retry import RetryPolicy
 from mcp_orchestrator.saga.step import Action, ActionCatalog
 from mcp_orchestrator.saga.values import JsonObject
 from mcp_orchestrator.saga.waits import check_wait, is_wait
-from mcp_orchestrator.store.canonical import canonical_json
+from mcp_orchestrator.store.canonical import CanonicalText, canonical_json
 
 #: What to do with a step that was executing when its runner died.
 UncertainPolicy = Literal["repeat", "hold"]
@@ -107,9 +107,14 @@ class SagaDefinition:
         }
 
     @cached_property
+    def text(self) -> CanonicalText:
+        """The body as the text that is hashed and stored."""
+        return CanonicalText(canonical_json(self.body))
+
+    @cached_property
     def content_hash(self) -> str:
         """SHA-256 of the body, in hexadecimal."""
-        return hashlib.sha256(canonical_json(self.body).encode("ascii")).hexdigest()
+        return hashlib.sha256(self.text.encode("ascii")).hexdigest()
 
     @cached_property
     def bound_actions(self) -> dict[str, Action]:

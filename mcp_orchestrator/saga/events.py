@@ -39,6 +39,8 @@ class EventType(StrEnum):
     FORKED = "forked"
     STEP_SKIPPED = "step_skipped"
 
+    __hash__ = str.__hash__  # Enum's own is a Python function, and tables are asked all the time
+
 
 @dataclass(frozen=True, slots=True)
 class SagaEvent:

@@ -10,38 +10,13 @@ from mcp_orchestrator.clock import Clock
 from mcp_orchestrator.saga.checkpoint import FAR_FUTURE, SagaRecord, checkpoint_columns, wake_at
 from mcp_orchestrator.saga.definition import SagaDefinition
 from mcp_orchestrator.saga.events import EventType, SagaEvent
-from mcp_orchestrator.saga.evolution import evolve
 from mcp_orchestrator.saga.metrics import SagaMetrics
 from mcp_orchestrator.saga.progress import SagaProgress, begin
-from mcp_orchestrator.saga.redaction import Redactor, redactor_of
+from mcp_orchestrator.saga.trail import Trail
 from mcp_orchestrator.saga.values import JsonObject, JsonValue
-from mcp_orchestrator.store.canonical import CanonicalText, canonical_json, clean_text
-from mcp_orchestrator.store.chain import GENESIS, event_hash
+from mcp_orchestrator.store.chain import GENESIS
 from mcp_orchestrator.store.commits import GroupCommitter
 from mcp_orchestrator.store.sagas import CheckpointWrite, write_checkpoints
-
-#: An audit event holds no more of a value than this, in characters of JSON.
-LONGEST_EVENT_DATA = 16_384
-
-#: After these the audit trail keeps a copy of the context.
-_SNAPSHOTS = {
-    EventType.SAGA_START,
-    EventType.SAGA_COMPLETE,
-    EventType.SAGA_FAILED,
-    EventType.SAGA_ABORTED,
-}
-
-
-#: A saga that got on, or that a person has looked at, is not suspected of killing its runners.
-_CLEARS_TAKEOVERS = {
-    EventType.STEP_COMPLETE,
-    EventType.COMPENSATION_COMPLETE,
-    EventType.RELEASED,
-    EventType.MANUAL_RETRY,
-    EventType.MANUAL_COMPENSATE,
-    EventType.MANUAL_REWIND,
-}
-
 
 Follow = Callable[[SagaProgress], Sequence[SagaEvent]]
 
@@ -120,7 +95,9 @@ class Journal:
             EventType.SAGA_START, now,
             data={"definition_hash": definition.content_hash, "version": definition.version},
         )  # fmt: skip
-        record, rows = self._extend(record, [start, *events])
+        trail = Trail(record, self._runner_id)
+        trail.add((start, *events))
+        record = trail.record()
         row = {
             "saga_id": saga_id,
             "saga_type": definition.name,
@@ -141,12 +118,12 @@ class Journal:
             "definition_hash": definition.content_hash,
             "name": definition.name,
             "version": definition.version,
-            "body": definition.body,
+            "body": definition.text,
             "created_at": now,
         }
         record = replace(record, row={**row, "body": definition.body})
-        write = CheckpointWrite(saga_id, record.epoch, 0, row, body, rows)
-        await self._submit(write, record, [start, *events])
+        write = CheckpointWrite(saga_id, record.epoch, 0, row, body, trail.rows)
+        await self._submit(write, record, trail.events)
         return record
 
     async def append(
@@ -177,13 +154,11 @@ class Journal:
             StaleLeaseError: somebody else has taken the saga over.
             BackendUnavailableError: the database failed.
         """
-        extended, rows = self._extend(record, events)
+        trail = Trail(record, self._runner_id)
+        trail.add(events)
         if follow is not None:
-            following = follow(extended.progress)
-            extended, more = self._extend(extended, following)
-            events, rows = [*events, *following], [*rows, *more]
-        if record.takeovers and any(event.type in _CLEARS_TAKEOVERS for event in events):
-            extended = replace(extended, takeovers=0)
+            trail.add(follow(trail.progress))
+        extended = trail.record()
         now = self._clock.now()
         owner = None if release or _is_at_rest(extended.progress) else self._runner_id
         columns = {
@@ -195,9 +170,9 @@ class Journal:
         extended = replace(extended, row={**record.row, **columns})
         write = CheckpointWrite(
             record.saga_id, record.epoch, record.sequence, columns,
-            events=rows, memos=memos, consumed=consumed,
+            events=trail.rows, memos=memos, consumed=consumed,
         )  # fmt: skip
-        await self._submit(write, extended, events)
+        await self._submit(write, extended, trail.events)
         return extended
 
     async def park(self, record: SagaRecord) -> None:
@@ -220,60 +195,9 @@ class Journal:
         if self._metrics is not None:
             self._metrics.written(record, events, self._clock.monotonic() - began)
 
-    def _extend(
-        self, record: SagaRecord, events: Sequence[SagaEvent]
-    ) -> tuple[SagaRecord, list[dict[str, object]]]:
-        redactor = redactor_of(record.definition.redact)
-        progress, sequence, head = record.progress, record.sequence, record.head
-        rows: list[dict[str, object]] = []
-        for event in events:
-            before, progress = progress, evolve(progress, event)
-            sequence += 1
-            row = {
-                "saga_id": record.saga_id,
-                "sequence": sequence,
-                **_event_columns(event, before, progress, redactor),
-                "user_id": record.user_id,
-                "ip_address": record.ip_address,
-                "runner_id": self._runner_id,
-                "epoch": record.epoch,
-            }
-            head = event_hash(head, row)
-            rows.append({**row, "hash": head})
-        return replace(record, progress=progress, sequence=sequence, head=head), rows
-
 
 def _is_at_rest(progress: SagaProgress) -> bool:
     return progress.state.is_finished or progress.held_reason is not None
-
-
-def _event_columns(
-    event: SagaEvent, before: SagaProgress, after: SagaProgress, redactor: Redactor
-) -> dict[str, object]:
-    step = after.steps[event.step] if event.step is not None else None
-    snapshot = _short(redactor.value(after.context)) if event.type in _SNAPSHOTS else None
-    return {
-        "event_type": event.type.value,
-        "step_name": step.name if step is not None else None,
-        "step_index": event.step,
-        "event_data": _short(redactor.value(event.data)),
-        "context_snapshot": snapshot,
-        "error_message": clean_text(redactor.text(event.error)) if event.error else None,
-        "error_stack_trace": clean_text(redactor.text(event.stack)) if event.stack else None,
-        "timestamp": event.at,
-        "duration_ms": event.duration_ms,
-        "saga_state_before": before.state.value,
-        "saga_state_after": after.state.value,
-        "retry_count": after.retries,
-    }
-
-
-def _short(value: JsonValue) -> CanonicalText:
-    """Cap what an audit event holds; the whole is in the checkpoint."""
-    text = canonical_json(value)
-    if len(text) > LONGEST_EVENT_DATA:
-        text = canonical_json({"truncated": True, "characters": len(text), "head": text[:1000]})
-    return CanonicalText(text)
 
 
 def _memo_row(saga_id: str, name: str, value: JsonValue, now: datetime) -> dict[str, object]:

@@ -7,6 +7,8 @@ from mcp_orchestrator.saga.definition import SagaDefinition
 from mcp_orchestrator.saga.states import SagaState, StepState
 from mcp_orchestrator.saga.values import JsonObject
 
+_IN_FLIGHT = frozenset(state for state in StepState if state.is_in_flight)
+
 
 class StepProgress(NamedTuple):
     """How far one step is.
@@ -74,14 +76,17 @@ class SagaProgress(NamedTuple):
     @property
     def retries(self) -> int:
         """How many starts of actions and compensations were repetitions."""
-        return sum(
-            max(step.attempts - 1, 0) + max(step.compensation_attempts - 1, 0)
-            for step in self.steps
-        )
+        repeated = 0
+        for step in self.steps:
+            if step.attempts > 1:
+                repeated += step.attempts - 1
+            if step.compensation_attempts > 1:
+                repeated += step.compensation_attempts - 1
+        return repeated
 
     def in_flight(self) -> list[int]:
         """Return the indexes of the steps whose effect may be happening now."""
-        return [index for index, step in enumerate(self.steps) if step.state.is_in_flight]
+        return [index for index, step in enumerate(self.steps) if step.state in _IN_FLIGHT]
 
 
 def begin(definition: SagaDefinition, input: JsonObject) -> SagaProgress:  # noqa: A002

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 
@@ -81,7 +82,7 @@ class SagaRun:
         self._opening = opening
         self._uncertain = set[int]() if fresh else set(record.progress.in_flight())
         self._has_messages = not fresh
-        self._writing = anyio.Lock()
+        self._writing = anyio.Lock(fast_acquire=True)
         self._work = anyio.CancelScope()
         self._redactor = redactor_of(record.definition.redact)
         self._memos = Memos(
@@ -189,7 +190,9 @@ class SagaRun:
         A cancel waits for it, a matter of milliseconds: what is known to have happened is kept,
         and the caller knows whether it is.
         """
-        with anyio.CancelScope(shield=True):
+        # The journal lets no cancel through; only waiting for one's turn needs a shield as well.
+        turn = anyio.CancelScope(shield=True) if self._writing.locked() else nullcontext()
+        with turn:
             async with self._writing:
                 self.record = await self._around.journal.append(
                     self.record, events, memo=memo, consumed=consumed, follow=self._consequences

@@ -18,6 +18,8 @@ class SagaState(StrEnum):
     FAILED = "failed"
     ABORTED = "aborted"
 
+    __hash__ = str.__hash__  # Enum's own is a Python function, and tables are asked all the time
+
     @property
     def is_finished(self) -> bool:
         """Tell whether only a person could set it going again."""
@@ -33,6 +35,8 @@ class StepState(StrEnum):
     COMPENSATING = "compensating"
     COMPENSATED = "compensated"
     FAILED = "failed"
+
+    __hash__ = str.__hash__
 
     @property
     def is_in_flight(self) -> bool:

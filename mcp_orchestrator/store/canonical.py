@@ -58,6 +58,8 @@ def as_json(value: object, *, longest: int | None = None) -> JsonValue:
         InvalidInputError: the value is not JSON.
         LimitExceededError: it is too long.
     """
+    if value is None or value is True or value is False:
+        return value
     text = canonical_json(value)
     if longest is not None and len(text) > longest:
         raise LimitExceededError(
