@@ -1,5 +1,6 @@
 """Tool definitions, as few and as short as they can be: clients pay for them at every turn."""
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -45,9 +46,8 @@ class ConciseServer(MCPServer[None]):
         reads_only = annotations is not None and annotations.read_only_hint is True
         if self._selection.includes(self._toolset, shown, reads_only=reads_only):
             self._toolset_of[shown] = self._toolset
-            super().add_tool(
-                fn, name, title, description, annotations, icons, meta, structured_output
-            )
+            text = description or inspect.getdoc(fn)  # the SDK would send the indentation too
+            super().add_tool(fn, name, title, text, annotations, icons, meta, structured_output)
 
     def kind_of(self, name: str) -> tuple[str, bool] | None:
         """Return a tool's toolset and whether it changes anything, or None if it is not shown."""
