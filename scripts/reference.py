@@ -12,6 +12,7 @@ from pydantic_core import PydanticUndefined
 
 from mcp_orchestrator.runtime import open_runtime
 from mcp_orchestrator.server.app import build_server
+from mcp_orchestrator.server.auth.refusals import Refusals
 from mcp_orchestrator.server.selection import OCCASIONAL
 from mcp_orchestrator.settings import PREFIX, Settings
 
@@ -56,7 +57,7 @@ async def tools_page() -> str:
     with TemporaryDirectory() as folder:
         settings = Settings(data_dir=Path(folder), toolsets=["all"], sandbox="bubblewrap")
         async with open_runtime(settings, background=False) as runtime:
-            server = build_server(runtime)
+            server = build_server(runtime, Refusals(runtime.metrics))
             tools = await server.list_tools()
             resources = await server.list_resources()
             templates = await server.list_resource_templates()
