@@ -149,6 +149,20 @@ class Settings(BaseSettings):
     saga_max_takeovers: int = Field(
         default=5, ge=1, description="Runners that may die with a saga before it is set aside."
     )
+    master_key: SecretStr | None = Field(
+        default=None,
+        description="Encrypts sagas: 64 hexadecimal digits; older keys after commas still open.",
+    )
+    master_key_file: Path | None = Field(
+        default=None,
+        description="The same from a file, a key a line, read again when it changes.",
+    )
+    audit_key_file: Path | None = Field(
+        default=None, description="File with the secret that signs anchors of the audit trail."
+    )
+    audit_anchor_seconds: float = Field(
+        default=3600.0, ge=1, description="How often a server signs what has happened since."
+    )
     packs: Annotated[list[Path], NoDecode, BeforeValidator(_split_path)] = Field(
         default_factory=list[Path],
         description="More folders of packs, separated like PATH.",

@@ -9,16 +9,17 @@ from mcp_orchestrator.cli.running import DataDir
 from mcp_orchestrator.cli.saga import with_sagas
 from mcp_orchestrator.clock import SystemClock
 from mcp_orchestrator.errors import ConfigurationError
+from mcp_orchestrator.runtime.encryption import read_anchor_key
 from mcp_orchestrator.runtime.saga_store import SagaStore
-from mcp_orchestrator.store.anchors import AnchorKey, verify_anchors, write_anchor
+from mcp_orchestrator.store.anchors import verify_anchors, write_anchor
 from mcp_orchestrator.store.audit import verify_all, verify_saga
 from mcp_orchestrator.store.export import export_audit
 
 app = typer.Typer(help="Read, check and export the sagas' audit trail.", no_args_is_help=True)
 
-_KEY_VARIABLE = "MCP_ORCHESTRATOR_AUDIT_KEY_FILE"
 KeyFile = Annotated[
-    Path | None, typer.Option(help="Check the signed anchors too.", envvar=_KEY_VARIABLE)
+    Path | None,
+    typer.Option("--key-file", help="File with the secret that signs; the setting by default."),
 ]
 
 
@@ -33,9 +34,9 @@ def verify(
     With a key file the signed anchors are checked too, which show when whole sagas are gone.
     """
     found: list[str] = []
-    key = _key(key_file) if key_file is not None else None
 
     async def work(store: SagaStore) -> None:
+        key = read_anchor_key(store.settings)
         async with store.database.read() as connection:
             if saga_id is None:
                 places = [place async for place in verify_all(connection)]
@@ -45,7 +46,7 @@ def verify(
         if key is not None:
             found.extend([fault async for fault in verify_anchors(store.database, key)])
 
-    with_sagas(work, data_dir=data_dir)
+    with_sagas(work, data_dir=data_dir, audit_key_file=key_file)
     for line in found:
         typer.echo(line)
     typer.echo(f"{len(found)} faults" if found else "The audit trail is intact.")
@@ -53,20 +54,17 @@ def verify(
 
 
 @app.command()
-def anchor(
-    key_file: Annotated[
-        Path, typer.Option(help="File with the secret that signs.", envvar=_KEY_VARIABLE)
-    ],
-    data_dir: DataDir = None,
-) -> None:
-    """Sign all events since the last anchor; run it by a timer, and keep what it prints."""
-    key = _key(key_file)
+def anchor(key_file: KeyFile = None, data_dir: DataDir = None) -> None:
+    """Sign all events since the last anchor, as servers do; keep what it prints."""
 
     async def work(store: SagaStore) -> None:
+        key = read_anchor_key(store.settings)
+        if key is None:
+            raise ConfigurationError("There is no key to sign with.", remedy="Use --key-file.")
         signature = await write_anchor(store.database, key, SystemClock())
         typer.echo(signature or "Nothing has happened since the last anchor.")
 
-    with_sagas(work, data_dir=data_dir)
+    with_sagas(work, data_dir=data_dir, audit_key_file=key_file)
 
 
 @app.command()
@@ -107,10 +105,3 @@ def export(
         typer.echo(f"{count} events written to {path}")
 
     with_sagas(work, data_dir=data_dir)
-
-
-def _key(path: Path) -> AnchorKey:
-    try:
-        return AnchorKey(path.read_bytes().strip())
-    except OSError as error:
-        raise ConfigurationError(f"Key file {path}: {error.strerror}.") from error

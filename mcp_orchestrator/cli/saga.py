@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from mcp_orchestrator.cli.running import DataDir, run_until_done, settings_from
-from mcp_orchestrator.errors import InvalidInputError
+from mcp_orchestrator.errors import ConfigurationError, InvalidInputError
 from mcp_orchestrator.runtime.saga_store import SagaStore, open_sagas
 from mcp_orchestrator.saga import (
     Finding,
@@ -25,6 +25,7 @@ from mcp_orchestrator.saga import (
     explain,
     mermaid,
 )
+from mcp_orchestrator.store.data_keys import rotate_keys
 
 app = typer.Typer(help="Look into sagas and put them right.", no_args_is_help=True)
 
@@ -260,6 +261,32 @@ def signal(
         typer.echo(f"{saga_id}: signal {name!r} is on its way")
 
     with_sagas(lambda store: work(store.sagas), data_dir=data_dir)
+
+
+@app.command()
+def erase(saga_id: str, reason: Reason, data_dir: DataDir = None) -> None:
+    """Destroy the data key of a finished saga and its children: nobody can read them again."""
+
+    async def work(sagas: SagaEngine) -> None:
+        await sagas.by_hand.erase(saga_id, _order(reason))
+        typer.echo(f"{saga_id}: erased; its audit trail still verifies")
+
+    with_sagas(lambda store: work(store.sagas), data_dir=data_dir)
+
+
+@app.command("rotate-keys")
+def rotate(data_dir: DataDir = None) -> None:
+    """Wrap every saga's data key anew under the first master key; servers may run meanwhile."""
+
+    async def work(store: SagaStore) -> None:
+        if store.vault is None:
+            raise ConfigurationError(
+                "There is no master key.", remedy="Set MCP_ORCHESTRATOR_MASTER_KEY_FILE."
+            )
+        count = await rotate_keys(store.database, store.vault.keys)
+        typer.echo(f"{count} data keys are now under {await store.vault.keys.current_id()}")
+
+    with_sagas(work, data_dir=data_dir)
 
 
 def with_sagas(work: Callable[[SagaStore], Awaitable[None]], **flags: object) -> None:

@@ -11,6 +11,8 @@ from mcp_orchestrator.agents import Model
 from mcp_orchestrator.codeloop import NO_PROVIDER_REMEDY
 from mcp_orchestrator.errors import OrchestratorError
 from mcp_orchestrator.runtime.runtime import Runtime
+from mcp_orchestrator.store.anchors import last_anchor
+from mcp_orchestrator.store.data_keys import count_by_master_key
 from mcp_orchestrator.store.migrations import current_revision, latest_revision
 
 #: How long one part may take to answer, in seconds.
@@ -38,7 +40,10 @@ class HealthReport(BaseModel):
 
 async def examine(runtime: Runtime) -> HealthReport:
     """Ask every part; none is waited for longer than ten seconds."""
-    questions = [_store, _queue, _sandbox, _reasoning, _code, _spending, _packs, _sign_in]
+    questions = [
+        _store, _queue, _sandbox, _reasoning, _code, _spending, _packs, _sign_in, _encryption,
+        _audit,
+    ]  # fmt: skip
     answers: dict[int, PartHealth] = {}
 
     async def ask(index: int) -> None:
@@ -149,6 +154,44 @@ async def _sign_in(runtime: Runtime) -> PartHealth:
         detail=f"{valid} valid tokens{issuer}",
         remedy="Make a token with `token create NAME`." if useless else "",
     )  # fmt: skip
+
+
+async def _encryption(runtime: Runtime) -> PartHealth:
+    vault = runtime.vault
+    if vault is None:
+        return PartHealth(
+            part="encryption", backend="none", ok=True, required=False,
+            detail="sagas are stored in plain text",
+            remedy="Set MCP_ORCHESTRATOR_MASTER_KEY_FILE to encrypt new ones.",
+        )  # fmt: skip
+
+    async def check() -> str:
+        current = await vault.keys.current_id()
+        counts = await count_by_master_key(runtime.database)
+        older = sum(count for key, count in counts.items() if key != current)
+        rest = f"; {older} under older keys: run `saga rotate-keys`" if older else ""
+        return f"{counts.get(current, 0)} sagas under master key {current}{rest}"
+
+    return await _answer("encryption", "AES-256-GCM", check, required=False)
+
+
+async def _audit(runtime: Runtime) -> PartHealth:
+    if runtime.anchor_key is None:
+        return PartHealth(
+            part="audit", backend="hash chains", ok=True, required=False,
+            detail="no anchors are signed",
+            remedy="Set MCP_ORCHESTRATOR_AUDIT_KEY_FILE to have whole sagas missed, too.",
+        )  # fmt: skip
+
+    async def check() -> str:
+        last = await last_anchor(runtime.database)
+        every = f"every {runtime.settings.audit_anchor_seconds:g} s"
+        if last is None:
+            return f"signed {every}; nothing is anchored yet"
+        when = last["created_at"].isoformat(timespec="seconds")
+        return f"signed {every}; event {last['last_id']} and all before it at {when}"
+
+    return await _answer("audit", "hash chains, signed anchors", check, required=False)
 
 
 async def _answer(

@@ -27,6 +27,8 @@ from mcp_orchestrator.queue import (
     TaskQueueConfig,
     Worker,
 )
+from mcp_orchestrator.runtime.anchoring import anchor_for_ever
+from mcp_orchestrator.runtime.encryption import open_vault, read_anchor_key
 from mcp_orchestrator.runtime.handlers import chosen_handlers, sandbox_handler
 from mcp_orchestrator.runtime.no_sandbox import NoBackend
 from mcp_orchestrator.runtime.providers import ProviderFactory, Providers
@@ -35,12 +37,14 @@ from mcp_orchestrator.runtime.signals import SagasOfSignals
 from mcp_orchestrator.saga import SagaEngine, SagaMetrics
 from mcp_orchestrator.sandbox import RiskPolicy, Sandbox, SandboxMetrics, open_sandbox
 from mcp_orchestrator.settings import Settings
+from mcp_orchestrator.store.anchors import AnchorKey
 from mcp_orchestrator.store.commits import GroupCommitter
 from mcp_orchestrator.store.engine import Database, open_engine
 from mcp_orchestrator.store.ledger import Ledger
 from mcp_orchestrator.store.migrations import migrate
 from mcp_orchestrator.store.runs import RunStore
 from mcp_orchestrator.store.tokens import TokenStore
+from mcp_orchestrator.store.vault import SagaVault
 
 _log = logging.getLogger(__name__)
 #: The question that the client's model is asked stays free for whoever asks next: a stateless
@@ -74,6 +78,8 @@ class Runtime:
     metrics: CollectorRegistry
     runs: RunStore
     tokens: TokenStore
+    vault: SagaVault | None
+    anchor_key: AnchorKey | None
 
 
 @asynccontextmanager
@@ -102,6 +108,8 @@ async def open_runtime(
             tasks.start_soon(runtime.sagas.run)
             tasks.start_soon(_tend_queue, runtime)
             tasks.start_soon(runtime.sandbox.tend)
+            if runtime.anchor_key is not None:
+                tasks.start_soon(_anchor, runtime, runtime.anchor_key)
             if settings.embedded_worker:
                 tasks.start_soon(runtime.worker.run)
             yield runtime
@@ -220,6 +228,7 @@ async def _build(settings: Settings, clock: Clock, stack: AsyncExitStack) -> Run
     registry.add_handler("sandbox.execute", sandbox_handler(sandbox))
     registry.add_action(QUEUE_STEP, queue_action(queue))
     packs = load_packs(pack_folders(settings.packs), registry, settings.data_dir)
+    vault = open_vault(settings, clock)
     sagas = SagaEngine(
         database,
         committer,
@@ -230,6 +239,7 @@ async def _build(settings: Settings, clock: Clock, stack: AsyncExitStack) -> Run
         max_takeovers=settings.saga_max_takeovers,
         metrics=SagaMetrics(metrics),
         clock=clock,
+        vault=vault,
     )
     worker = Worker(
         queue,
@@ -251,6 +261,7 @@ async def _build(settings: Settings, clock: Clock, stack: AsyncExitStack) -> Run
         settings, clock, database, committer, registry, packs, queue, worker, signals, schedules,
         sagas, sandbox, providers, roles, mailbox, ledger, deliveries, metrics, runs,
         TokenStore(database, committer, clock),
+        vault, read_anchor_key(settings),
     )  # fmt: skip
 
 
@@ -261,6 +272,11 @@ async def _follow_signals_for_packs(runtime: Runtime) -> None:
         for rule in pack.rules:
             if known.get(rule.name) != rule:
                 await runtime.signals.add_rule(rule)
+
+
+async def _anchor(runtime: Runtime, key: AnchorKey) -> None:
+    every = runtime.settings.audit_anchor_seconds
+    await anchor_for_ever(runtime.database, key, runtime.clock, every=every)
 
 
 async def _tend_queue(runtime: Runtime) -> None:

@@ -4,22 +4,26 @@ from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
-from mcp_orchestrator.clock import Clock
+from mcp_orchestrator.clock import Clock, SystemClock
 from mcp_orchestrator.packs import Registry, load_packs
 from mcp_orchestrator.packs.loader import pack_folders
+from mcp_orchestrator.runtime.encryption import open_vault
 from mcp_orchestrator.saga import SagaEngine
 from mcp_orchestrator.settings import Settings
 from mcp_orchestrator.store.commits import GroupCommitter
 from mcp_orchestrator.store.engine import Database, open_engine
 from mcp_orchestrator.store.migrations import migrate
+from mcp_orchestrator.store.vault import SagaVault
 
 
 @dataclass(frozen=True)
 class SagaStore:
     """The database, and an engine that shows and changes sagas but runs none."""
 
+    settings: Settings
     database: Database
     sagas: SagaEngine
+    vault: SagaVault | None
 
 
 @asynccontextmanager
@@ -38,5 +42,8 @@ async def open_sagas(settings: Settings, clock: Clock | None = None) -> AsyncGen
         committer = await stack.enter_async_context(GroupCommitter(database))
         registry = Registry()  # probes are asked from here too
         load_packs(pack_folders(settings.packs), registry, settings.data_dir)
-        engine = SagaEngine(database, committer, registry, runner_id="by-hand", clock=clock)
-        yield SagaStore(database, engine)
+        vault = open_vault(settings, clock or SystemClock())
+        engine = SagaEngine(
+            database, committer, registry, runner_id="by-hand", clock=clock, vault=vault
+        )
+        yield SagaStore(settings, database, engine, vault)

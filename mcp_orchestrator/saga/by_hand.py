@@ -140,6 +140,13 @@ def _again(step: StepProgress) -> StepProgress:
     )
 
 
+def erased(progress: SagaProgress, event: SagaEvent) -> SagaProgress:  # noqa: ARG001
+    """Forget what the saga knew; which steps were done and undone stays."""
+    steps = tuple(step._replace(error=None, compensation_error=None) for step in progress.steps)
+    blank: JsonObject = {"input": {}, "steps": {}}
+    return progress._replace(steps=steps, context=blank, error=None, needs_person=())
+
+
 def released(progress: SagaProgress, event: SagaEvent) -> SagaProgress:  # noqa: ARG001
     """Go on; a person has said that what is still in flight did not happen."""
     steps = tuple(

@@ -9,9 +9,15 @@ from mcp_orchestrator.saga.definition import SagaDefinition
 from mcp_orchestrator.saga.progress import SagaProgress, StepProgress
 from mcp_orchestrator.saga.states import SagaState, StepState
 from mcp_orchestrator.saga.values import JsonObject, JsonValue
+from mcp_orchestrator.store.canonical import canonical_json
+from mcp_orchestrator.store.sealing import Cipher
 
 #: Until when a saga sleeps that only a message wakes.
 FAR_FUTURE = datetime.fromisoformat("9999-12-31T00:00:00+00:00")
+
+
+#: The place that a sealed context is bound to.
+_CONTEXT = "context"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +34,7 @@ class SagaRecord:
         sequence: the number of its last audit event.
         head: the hash of its last audit event.
         takeovers: how many runners in a row died with it before a step completed.
+        cipher: what seals its data; none for a saga in plain text.
         row: its row, as a reader finds it on disk.
     """
 
@@ -40,6 +47,7 @@ class SagaRecord:
     sequence: int
     head: str
     takeovers: int = 0
+    cipher: Cipher | None = field(default=None, compare=False, repr=False)
     row: Mapping[str, Any] = field(default_factory=dict[str, Any], compare=False, repr=False)
 
     def idempotency_key(self, index: int) -> str:
@@ -59,7 +67,7 @@ def checkpoint_columns(record: SagaRecord, now: datetime) -> dict[str, object]:
         "steps": [_step_column(step) for step in progress.steps],
         "completed_steps": _names(progress, StepState.COMPLETED),
         "compensated_steps": _names(progress, StepState.COMPENSATED),
-        "context": progress.context,
+        "context": _sealed_context(record),
         "error": progress.error,
         "needs_person": list(progress.needs_person),
         "held_reason": progress.held_reason,
@@ -84,18 +92,34 @@ def current_step(progress: SagaProgress) -> int:
     return len(progress.steps) - 1
 
 
-def record_of(row: Mapping[Any, Any], definition: SagaDefinition) -> SagaRecord:
-    """Read a saga from its row."""
+def _sealed_context(record: SagaRecord) -> JsonValue:
+    context = record.progress.context
+    if record.cipher is None:
+        return context
+    return record.cipher.seal_json(_CONTEXT, canonical_json(context))
+
+
+def record_of(
+    row: Mapping[Any, Any], definition: SagaDefinition, cipher: Cipher | None = None
+) -> SagaRecord:
+    """Read a saga from its row.
+
+    Args:
+        row: the row.
+        definition: what it runs.
+        cipher: what opens its data; none for a saga in plain text.
+    """
     return SagaRecord(
         saga_id=row["saga_id"],
         definition=definition,
-        progress=progress_of(row),
+        progress=progress_of(row, cipher),
         user_id=row["user_id"],
         ip_address=row["ip_address"],
         epoch=row["epoch"],
         sequence=row["audit_sequence"],
         head=row["audit_hash"],
         takeovers=row["takeovers"],
+        cipher=cipher,
         row=dict(row),
     )
 
@@ -105,11 +129,11 @@ def wake_at(progress: SagaProgress) -> datetime | None:
     return min((step.wake_at for step in progress.steps if step.wake_at), default=None)
 
 
-def progress_of(row: Mapping[Any, Any]) -> SagaProgress:
+def progress_of(row: Mapping[Any, Any], cipher: Cipher | None = None) -> SagaProgress:
     """Read a saga's progress from its row."""
     return SagaProgress(
         steps=tuple(_step(column) for column in row["steps"]),
-        context=row["context"],
+        context=row["context"] if cipher is None else cipher.open_json(_CONTEXT, row["context"]),
         state=SagaState(row["state"]),
         goal=SagaState(row["goal"]),
         error=row["error"],

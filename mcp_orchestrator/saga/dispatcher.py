@@ -12,7 +12,7 @@ from anyio.abc import TaskGroup, TaskStatus
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mcp_orchestrator.clock import Clock
-from mcp_orchestrator.errors import OrchestratorError, StaleLeaseError
+from mcp_orchestrator.errors import ConfigurationError, OrchestratorError, StaleLeaseError
 from mcp_orchestrator.saga.attempt import wait_bounded
 from mcp_orchestrator.saga.catalog import KnownActions
 from mcp_orchestrator.saga.checkpoint import SagaRecord, record_of
@@ -85,6 +85,7 @@ class Dispatcher:
         self._runs: dict[str, SagaRun | None] = {}
         self._lost: set[str] = set()
         self._unknown: set[str] = set()
+        self._sealed: set[str] = set()
         self._tasks: TaskGroup | None = None
         self._nudged = anyio.Event()
         self._endings: dict[str, Ending] = {}
@@ -227,6 +228,13 @@ class Dispatcher:
     async def _can_run(self, saga_id: str) -> bool:
         async with self._database.read() as connection:
             row = await read_checkpoint(connection, saga_id)
+        try:
+            await self._around.vault.cipher_of(row)
+        except ConfigurationError as error:
+            if saga_id not in self._sealed:
+                self._sealed.add(saga_id)
+                _log.warning("saga %s is left to others: %s", saga_id, error)
+            return False
         definition = self._actions.definition(row["definition_hash"], row["body"])
         if self._actions.can_run(definition):
             return True
@@ -237,7 +245,8 @@ class Dispatcher:
     async def _load(self, saga_id: str) -> SagaRecord:
         async with self._database.read() as connection:
             row = await read_checkpoint(connection, saga_id)
-        return record_of(row, self._actions.definition(row["definition_hash"], row["body"]))
+        definition = self._actions.definition(row["definition_hash"], row["body"])
+        return record_of(row, definition, await self._around.vault.cipher_of(row))
 
     def _begin(self, run: SagaRun) -> None:
         saga_id = run.record.saga_id

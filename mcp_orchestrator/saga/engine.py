@@ -19,7 +19,7 @@ from mcp_orchestrator.saga.children import Children
 from mcp_orchestrator.saga.definition import SagaDefinition
 from mcp_orchestrator.saga.dispatcher import Dispatcher
 from mcp_orchestrator.saga.intervention import Interventions
-from mcp_orchestrator.saga.journal import Journal, Origin
+from mcp_orchestrator.saga.journal import Journal, Origin, memo_place
 from mcp_orchestrator.saga.metrics import SagaMetrics
 from mcp_orchestrator.saga.orders import Order
 from mcp_orchestrator.saga.planning import consequences
@@ -36,10 +36,12 @@ from mcp_orchestrator.store.commits import GroupCommitter
 from mcp_orchestrator.store.engine import Database
 from mcp_orchestrator.store.sagas import (
     DuplicateKeyError,
+    children_of,
     find_by_key,
-    open_children,
+    read_key,
     read_memos,
 )
+from mcp_orchestrator.store.sealing import Vault
 
 #: The longest input of a saga, in characters of JSON.
 LONGEST_INPUT = 1_000_000
@@ -69,6 +71,7 @@ class SagaEngine(SagaReader):
         max_takeovers: a saga whose runners died so often in a row is held for a person.
         chance: for jitter; give a seeded one to repeat a test.
         metrics: what counts, for Prometheus; nothing for none.
+        vault: encrypts new sagas and opens encrypted ones; by default nothing is.
     """
 
     def __init__(
@@ -84,16 +87,17 @@ class SagaEngine(SagaReader):
         max_takeovers: int = 5,
         chance: random.Random | None = None,
         metrics: SagaMetrics | None = None,
+        vault: Vault | None = None,
     ) -> None:
-        super().__init__(database)
+        super().__init__(database, vault)
         self._committer = committer
         self._clock = clock or SystemClock()
         self._actions = KnownActions(actions)
         self.runner_id = f"{runner_id}:{uuid.uuid4().hex[:12]}"
-        self._journal = Journal(committer, self._clock, self.runner_id, metrics)
+        self._journal = Journal(committer, self._clock, self.runner_id, metrics, self._vault)
         around = Surroundings(
             self._journal, self._clock, chance or random.Random(), self._actions.find,
-            self._read_memos, self._read_inbox,
+            self._read_memos, self._read_inbox, self._vault,
         )  # fmt: skip
         self._dispatcher = Dispatcher(
             database, committer, self._actions, around,
@@ -103,6 +107,7 @@ class SagaEngine(SagaReader):
         self.by_hand = Interventions(
             database=database, committer=committer, journal=self._journal, actions=self._actions,
             dispatcher=self._dispatcher, clock=self._clock, runner_id=self.runner_id,
+            vault=self._vault,
         )  # fmt: skip
         self._actions.add_built_in(Children(self, self._clock).actions())
         self._tasks: TaskGroup | None = None
@@ -317,7 +322,7 @@ class SagaEngine(SagaReader):
 
     async def _open_children(self, saga_id: str) -> Sequence[str]:
         async with self._database.read() as connection:
-            return await open_children(connection, saga_id)
+            return await children_of(connection, saga_id, only_open=True)
 
     async def _find_by_key(self, key: str | None, user_id: str | None) -> str | None:
         if key is None:
@@ -327,7 +332,12 @@ class SagaEngine(SagaReader):
 
     async def _read_memos(self, saga_id: str) -> dict[str, JsonValue]:
         async with self._database.read() as connection:
-            return await read_memos(connection, saga_id)
+            memos = await read_memos(connection, saga_id)
+            key = await read_key(connection, saga_id)
+        cipher = await self._vault.cipher_of(key)
+        if cipher is None:
+            return memos
+        return {name: cipher.open_json(memo_place(name), memos[name]) for name in memos}
 
     async def _read_inbox(self, saga_id: str) -> list[inbox.Message]:
         async with self._database.read() as connection:

@@ -36,6 +36,7 @@ class EventType(StrEnum):
     MANUAL_REWIND = "manual_rewind"
     REWOUND = "rewound"
     RECONCILED = "reconciled"
+    ERASED = "erased"
     FORKED = "forked"
     STEP_SKIPPED = "step_skipped"
 

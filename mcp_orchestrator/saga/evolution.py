@@ -274,4 +274,5 @@ _CHANGES: dict[EventType, Callable[[SagaProgress, SagaEvent], SagaProgress]] = {
     EventType.MANUAL_RESOLVE: by_hand.manual_resolve,
     EventType.MANUAL_REWIND: by_hand.manual_rewind,
     EventType.REWOUND: by_hand.rewound,
+    EventType.ERASED: by_hand.erased,
 }

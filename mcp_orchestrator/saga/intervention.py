@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from pydantic import JsonValue
 
@@ -24,7 +25,8 @@ from mcp_orchestrator.store.canonical import as_json
 from mcp_orchestrator.store.commits import GroupCommitter
 from mcp_orchestrator.store.engine import Database
 from mcp_orchestrator.store.leases import take_at_rest
-from mcp_orchestrator.store.sagas import read_checkpoint
+from mcp_orchestrator.store.sagas import children_of, read_checkpoint, read_key
+from mcp_orchestrator.store.sealing import Vault
 
 _COMPLETED = StepState.COMPLETED
 
@@ -40,6 +42,7 @@ class Interventions:
         dispatcher: looks for the sagas that are set going again.
         clock: the time.
         runner_id: the name under which leases are held.
+        vault: opens encrypted sagas.
     """
 
     def __init__(
@@ -52,7 +55,9 @@ class Interventions:
         dispatcher: Dispatcher,
         clock: Clock,
         runner_id: str,
+        vault: Vault,
     ) -> None:
+        self._vault = vault
         self._database = database
         self._committer = committer
         self._journal = journal
@@ -186,7 +191,7 @@ class Interventions:
             [self._event(EventType.FORKED, data), *borrowed], leased=False,
         )  # fmt: skip
         self._dispatcher.nudge()
-        return saga_view(forked.row)
+        return saga_view(forked.row, forked.progress)
 
     def _fork_point(self, record: SagaRecord, from_step: str) -> int:
         stage = record.definition.stage_of(from_step)
@@ -282,6 +287,33 @@ class Interventions:
         ]
         return [*done, self._event(kind, order.data())]
 
+    async def erase(self, saga_id: str, order: Order) -> None:
+        """Destroy the data key of a finished saga, and those of its children.
+
+        Its input, results, memos and what its audit trail says can never be read again; the
+        trail's chain still verifies. The reason stays readable.
+
+        Raises:
+            NotFoundError: there is no such saga.
+            ConflictError: it is not finished, is not encrypted, or was erased already.
+        """
+        data = order.data()
+        record = await self._load(saga_id)
+        if not record.progress.state.is_finished:
+            raise ConflictError(f"Saga {saga_id!r} is not finished.", remedy="Abort it first.")
+        if record.cipher is None:
+            raise ConflictError(
+                f"Saga {saga_id!r} is not encrypted, and its trail cannot be changed.",
+                remedy="Sagas are encrypted from when a master key is set.",
+            )
+        async with self._database.read() as connection:
+            children = await children_of(connection, saga_id)
+            keys = [(child, await read_key(connection, child)) for child in children]
+        for child, key in keys:
+            if key["wrapped_key"] is not None:
+                await self.erase(child, order)
+        await self._apply(record, [self._event(EventType.ERASED, data)], erase=True)
+
     def _retry_events(
         self,
         record: SagaRecord,
@@ -308,7 +340,10 @@ class Interventions:
     async def _load(self, saga_id: str) -> SagaRecord:
         async with self._database.read() as connection:
             row = await read_checkpoint(connection, saga_id)
-        record = record_of(row, self._actions.definition(row["definition_hash"], row["body"]))
+        if row["erased_at"] is not None:
+            raise ConflictError(f"The data of saga {saga_id!r} were erased.")
+        definition = self._actions.definition(row["definition_hash"], row["body"])
+        record = record_of(row, definition, await self._vault.cipher_of(row))
         if not (record.progress.state.is_finished or record.progress.held_reason is not None):
             raise ConflictError(
                 f"Saga {saga_id!r} is {record.progress.state}.",
@@ -316,7 +351,9 @@ class Interventions:
             )
         return record
 
-    async def _apply(self, record: SagaRecord, events: Sequence[SagaEvent]) -> SagaView:
+    async def _apply(
+        self, record: SagaRecord, events: Sequence[SagaEvent], *, erase: bool = False
+    ) -> SagaView:
         """Check, take the saga, write, and let whoever has room go on with it."""
         _fold(record, events)
         saga_id, epoch, now = record.saga_id, record.epoch, self._clock.now()
@@ -329,9 +366,11 @@ class Interventions:
                 remedy="Look at it again before you decide.",
             )
         mine = await self._load(saga_id)
-        written = await self._journal.append(mine, events, release=True)
+        if erase:  # what is left to say of it is in plain text
+            mine = replace(mine, cipher=None)
+        written = await self._journal.append(mine, events, release=True, erase=erase)
         self._dispatcher.nudge()
-        return saga_view(written.row)
+        return saga_view(written.row, written.progress)
 
 
 def _open_steps(progress: SagaProgress) -> list[str]:

@@ -14,9 +14,11 @@ from mcp_orchestrator.saga.metrics import SagaMetrics
 from mcp_orchestrator.saga.progress import SagaProgress, begin
 from mcp_orchestrator.saga.trail import Trail
 from mcp_orchestrator.saga.values import JsonObject, JsonValue
+from mcp_orchestrator.store.canonical import canonical_json
 from mcp_orchestrator.store.chain import GENESIS
 from mcp_orchestrator.store.commits import GroupCommitter
 from mcp_orchestrator.store.sagas import CheckpointWrite, write_checkpoints
+from mcp_orchestrator.store.sealing import PlainVault, Vault
 
 Follow = Callable[[SagaProgress], Sequence[SagaEvent]]
 
@@ -46,6 +48,7 @@ class Journal:
         clock: the time.
         runner_id: the name under which this process holds leases.
         metrics: what counts the writes; nothing for none.
+        vault: makes the data keys of new sagas; by default they are in plain text.
     """
 
     def __init__(
@@ -54,7 +57,9 @@ class Journal:
         clock: Clock,
         runner_id: str,
         metrics: SagaMetrics | None = None,
+        vault: Vault | None = None,
     ) -> None:
+        self._vault = vault or PlainVault()
         self._metrics = metrics
         self._committer = committer
         self._clock = clock
@@ -87,9 +92,10 @@ class Journal:
             DuplicateKeyError: the user has started a saga with the same key.
         """
         now = self._clock.now()
+        cipher, key = await self._vault.new_key(saga_id)
         record = SagaRecord(
             saga_id, definition, begin(definition, input), origin.user_id, origin.ip_address,
-            epoch=1 if leased else 0, sequence=0, head=GENESIS,
+            epoch=1 if leased else 0, sequence=0, head=GENESIS, cipher=cipher,
         )  # fmt: skip
         start = SagaEvent(
             EventType.SAGA_START, now,
@@ -122,7 +128,7 @@ class Journal:
             "created_at": now,
         }
         record = replace(record, row={**row, "body": definition.body})
-        write = CheckpointWrite(saga_id, record.epoch, 0, row, body, trail.rows)
+        write = CheckpointWrite(saga_id, record.epoch, 0, row, body, trail.rows, key=key)
         await self._submit(write, record, trail.events)
         return record
 
@@ -134,6 +140,7 @@ class Journal:
         memo: tuple[str, JsonValue] | None = None,
         consumed: Sequence[int] = (),
         release: bool = False,
+        erase: bool = False,
         follow: Follow | None = None,
     ) -> SagaRecord:
         """Write what happened to a saga; it is on disk when this returns.
@@ -144,6 +151,7 @@ class Journal:
             memo: name and value of a memo to keep.
             consumed: ids of the messages in the inbox that the events stand for.
             release: give the lease back with the same write, for whoever sees it.
+            erase: destroy the saga's data key and what is not under it with the same write.
             follow: says what follows by itself from the saga as the events leave it.
 
         Returns:
@@ -166,11 +174,11 @@ class Journal:
             "wake_at": wake_at(extended.progress),
             "lease_owner": owner,
         }
-        memos = [_memo_row(record.saga_id, *memo, now)] if memo is not None else []
+        memos = [_memo_row(record, *memo, now)] if memo is not None else []
         extended = replace(extended, row={**record.row, **columns})
         write = CheckpointWrite(
             record.saga_id, record.epoch, record.sequence, columns,
-            events=trail.rows, memos=memos, consumed=consumed,
+            events=trail.rows, memos=memos, consumed=consumed, erased_at=now if erase else None,
         )  # fmt: skip
         await self._submit(write, extended, trail.events)
         return extended
@@ -200,5 +208,12 @@ def _is_at_rest(progress: SagaProgress) -> bool:
     return progress.state.is_finished or progress.held_reason is not None
 
 
-def _memo_row(saga_id: str, name: str, value: JsonValue, now: datetime) -> dict[str, object]:
-    return {"saga_id": saga_id, "name": name, "value": value, "recorded_at": now}
+def _memo_row(record: SagaRecord, name: str, value: JsonValue, now: datetime) -> dict[str, object]:
+    if record.cipher is not None:
+        value = record.cipher.seal_json(memo_place(name), canonical_json(value))
+    return {"saga_id": record.saga_id, "name": name, "value": value, "recorded_at": now}
+
+
+def memo_place(name: str) -> str:
+    """Return the place that a sealed memo is bound to."""
+    return f"memo/{name}"

@@ -13,6 +13,7 @@ from mcp_orchestrator.saga.values import JsonObject
 from mcp_orchestrator.saga.view import SagaView
 from mcp_orchestrator.store.commits import GroupCommitter
 from mcp_orchestrator.store.engine import Database
+from mcp_orchestrator.store.sealing import Vault
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,7 @@ class SagaOrchestrator:
         config: how they are called and for whom they run.
         store: a migrated database.
         actions: where names are looked up; not needed when every action is a function.
+        vault: encrypts the sagas; by default they are in plain text.
     """
 
     def __init__(
@@ -81,7 +83,9 @@ class SagaOrchestrator:
         config: SagaConfig,
         store: Database,
         actions: ActionCatalog | None = None,
+        vault: Vault | None = None,
     ) -> None:
+        self._vault = vault
         self.definition = SagaDefinition(
             config.saga_type, config.version, tuple(steps), config.redact
         )
@@ -123,7 +127,7 @@ class SagaOrchestrator:
             GroupCommitter(self._store) as committer,
             SagaEngine(
                 self._store, committer, self._actions, runner_id=self.definition.name,
-                lease_seconds=self._config.lease_seconds,
+                lease_seconds=self._config.lease_seconds, vault=self._vault,
             ) as engine,
         ):  # fmt: skip
             engine.admit(self.definition)

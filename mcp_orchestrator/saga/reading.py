@@ -4,7 +4,8 @@ from mcp_orchestrator.saga.states import SagaState
 from mcp_orchestrator.saga.view import AuditEvent, SagaView, audit_event, saga_view
 from mcp_orchestrator.store.audit import Tampering, read_events, verify_saga
 from mcp_orchestrator.store.engine import Database
-from mcp_orchestrator.store.sagas import list_checkpoints, read_checkpoint
+from mcp_orchestrator.store.sagas import list_checkpoints, read_checkpoint, read_key
+from mcp_orchestrator.store.sealing import PlainVault, Vault
 
 
 class SagaReader:
@@ -12,19 +13,23 @@ class SagaReader:
 
     Args:
         database: the store.
+        vault: opens what is encrypted; by default nothing is.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, vault: Vault | None = None) -> None:
         self._database = database
+        self._vault = vault or PlainVault()
 
     async def get(self, saga_id: str) -> SagaView:
         """Return a saga as it is on disk.
 
         Raises:
             NotFoundError: there is no such saga.
+            ConfigurationError: it is encrypted, and its master key is not here.
         """
         async with self._database.read() as connection:
-            return saga_view(await read_checkpoint(connection, saga_id))
+            row = await read_checkpoint(connection, saga_id)
+        return saga_view(row, cipher=await self._vault.cipher_of(row))
 
     async def list_sagas(
         self,
@@ -49,7 +54,7 @@ class SagaReader:
                 connection, state=state.value if state else None, saga_type=saga_type,
                 user_id=user_id, error=error, limit=limit,
             )  # fmt: skip
-        return [saga_view(row) for row in rows]
+        return [saga_view(row, cipher=await self._vault.cipher_of(row)) for row in rows]
 
     async def audit(self, saga_id: str, *, after: int = 0, limit: int = 1000) -> list[AuditEvent]:
         """Return a saga's history in order.
@@ -61,12 +66,15 @@ class SagaReader:
 
         Raises:
             NotFoundError: there is no such saga.
+            ConfigurationError: it is encrypted, and its master key is not here.
         """
         async with self._database.read() as connection:
             rows = await read_events(connection, saga_id, after=after, limit=limit)
             if not rows:
                 await read_checkpoint(connection, saga_id)
-        return [audit_event(row) for row in rows]
+            key = await read_key(connection, saga_id)
+        cipher = await self._vault.cipher_of(key)
+        return [audit_event(row, cipher) for row in rows]
 
     async def verify_audit(self, saga_id: str) -> list[Tampering]:
         """Recompute a saga's audit chain and return what is wrong with it; nothing if intact."""

@@ -33,6 +33,7 @@ from mcp_orchestrator.saga.waits import (
     wait_deadline,
 )
 from mcp_orchestrator.store.canonical import as_json
+from mcp_orchestrator.store.sealing import Vault
 
 #: The longest result of an action, in characters of JSON: it is part of every checkpoint.
 LONGEST_RESULT = 1_000_000
@@ -49,6 +50,7 @@ class Surroundings:
         find: looks an action up by name.
         read_memos: reads what a saga's memos hold.
         read_inbox: reads a saga's messages, the oldest first.
+        vault: finds what opens an encrypted saga.
     """
 
     journal: Journal
@@ -57,6 +59,7 @@ class Surroundings:
     find: Callable[[str], Action]
     read_memos: Callable[[str], Awaitable[dict[str, JsonValue]]]
     read_inbox: Callable[[str], Awaitable[list[Message]]]
+    vault: Vault
 
 
 class SagaRun:

@@ -9,6 +9,7 @@ from mcp_orchestrator.saga.evolution import evolve
 from mcp_orchestrator.saga.progress import SagaProgress
 from mcp_orchestrator.saga.redaction import Redactor, redactor_of
 from mcp_orchestrator.saga.values import JsonValue
+from mcp_orchestrator.store.audit import seal_columns
 from mcp_orchestrator.store.canonical import CanonicalText, canonical_json, clean_text
 from mcp_orchestrator.store.chain import event_hash
 
@@ -71,6 +72,8 @@ class Trail:
             before, self.progress = self.progress, evolve(self.progress, event)
             self._sequence += 1
             row = self._row(event, before, self.progress)
+            if self._record.cipher is not None:
+                seal_columns(row, self._record.cipher)
             row["hash"] = self._head = event_hash(self._head, row)
             self.rows.append(row)
             self.events.append(event)

@@ -13,6 +13,8 @@ from mcp_orchestrator.saga.planning import result_of
 from mcp_orchestrator.saga.progress import SagaProgress
 from mcp_orchestrator.saga.states import SagaState, StepState
 from mcp_orchestrator.saga.values import JsonObject
+from mcp_orchestrator.store.audit import open_columns
+from mcp_orchestrator.store.sealing import Cipher
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,14 +150,17 @@ class AuditEvent:
     hash: str
 
 
-def saga_view(row: Mapping[Any, Any], progress: SagaProgress | None = None) -> SagaView:
+def saga_view(
+    row: Mapping[Any, Any], progress: SagaProgress | None = None, cipher: Cipher | None = None
+) -> SagaView:
     """Make a view of a saga's row.
 
     Args:
         row: the row with its definition's ``body``.
         progress: what the row says, where it has been read already.
+        cipher: what opens it otherwise; none for a saga in plain text.
     """
-    progress = progress or progress_of(row)
+    progress = progress or progress_of(row, cipher)
     steps = [
         StepView(
             step.name, step.state, step.attempts, result_of(progress, step.name).get("result"),
@@ -197,8 +202,15 @@ def saga_view(row: Mapping[Any, Any], progress: SagaProgress | None = None) -> S
     )
 
 
-def audit_event(row: Mapping[Any, Any]) -> AuditEvent:
-    """Make a view of an audit row."""
+def audit_event(row: Mapping[Any, Any], cipher: Cipher | None = None) -> AuditEvent:
+    """Make a view of an audit row.
+
+    Args:
+        row: the row.
+        cipher: what opens it; none for a saga in plain text.
+    """
+    if cipher is not None:
+        row = {**row, **open_columns(row, cipher)}
     return AuditEvent(
         sequence=row["sequence"],
         saga_id=row["saga_id"],

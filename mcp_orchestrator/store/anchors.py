@@ -10,9 +10,10 @@ import hashlib
 import hmac
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import insert, select
+from sqlalchemy import RowMapping, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from mcp_orchestrator.clock import Clock
@@ -64,8 +65,16 @@ class AnchorKey:
         return hmac.new(self.secret, text, hashlib.sha256).hexdigest()
 
 
-async def write_anchor(database: Database, key: AnchorKey, clock: Clock) -> str | None:
+async def write_anchor(
+    database: Database, key: AnchorKey, clock: Clock, *, not_within: timedelta = timedelta()
+) -> str | None:
     """Sign every event since the last anchor.
+
+    Args:
+        database: whose trail.
+        key: what signs.
+        clock: the time.
+        not_within: how old the last anchor must be for another to be worth it.
 
     Returns:
         The new anchor's signature; None when nothing has happened since.
@@ -73,11 +82,11 @@ async def write_anchor(database: Database, key: AnchorKey, clock: Clock) -> str 
     Raises:
         ConflictError: somebody else has written one just now.
     """
+    last = await last_anchor(database)
+    if last is not None and clock.now() - last["created_at"] < not_within:
+        return None
     async with database.read() as connection:
         until = await settled_end(connection)
-    async with database.read() as connection:
-        order = saga_anchors.c.first_id.desc()
-        last = (await connection.execute(select(saga_anchors).order_by(order))).mappings().first()
     first = last["last_id"] + 1 if last is not None else 1
     if until < first:
         return None
@@ -98,6 +107,13 @@ async def write_anchor(database: Database, key: AnchorKey, clock: Clock) -> str 
     except IntegrityError as error:
         raise ConflictError("Another anchor was written just now.") from error
     return str(anchor["signature"])
+
+
+async def last_anchor(database: Database) -> RowMapping | None:
+    """Return the row of the latest anchor; None before the first."""
+    query = select(saga_anchors).order_by(saga_anchors.c.first_id.desc()).limit(1)
+    async with database.read() as connection:
+        return (await connection.execute(query)).mappings().first()
 
 
 async def verify_anchors(database: Database, key: AnchorKey) -> AsyncIterator[str]:

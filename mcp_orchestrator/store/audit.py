@@ -1,13 +1,15 @@
 """Reading the audit trail, and finding out whether somebody has tampered with it."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import RowMapping, func, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mcp_orchestrator.store.chain import GENESIS, event_hash
 from mcp_orchestrator.store.schema.sagas import saga_audit_logs, saga_checkpoints
+from mcp_orchestrator.store.sealing import Cipher
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +25,33 @@ class Tampering:
     saga_id: str
     sequence: int
     what: str
+
+
+#: What an encrypted saga's events seal: JSON and texts. The rest can be searched without a key.
+_SEALED_JSON = ("event_data", "context_snapshot")
+_SEALED_TEXT = ("error_message", "error_stack_trace")
+
+
+def seal_columns(event: dict[str, Any], cipher: Cipher) -> None:
+    """Seal what an event says, in its place in the trail; its JSON is canonical text."""
+    for name in _SEALED_JSON:
+        if event[name] is not None:
+            event[name] = cipher.seal_json(f"{event['sequence']}/{name}", event[name])
+    for name in _SEALED_TEXT:
+        if event[name] is not None:
+            event[name] = cipher.seal_text(f"{event['sequence']}/{name}", event[name])
+
+
+def open_columns(event: Mapping[Any, Any], cipher: Cipher) -> dict[str, Any]:
+    """Return the columns of an event that were sealed, as they were."""
+    opened: dict[str, Any] = {}
+    for name in _SEALED_JSON:
+        if event[name] is not None:
+            opened[name] = cipher.open_json(f"{event['sequence']}/{name}", event[name])
+    for name in _SEALED_TEXT:
+        if event[name] is not None:
+            opened[name] = cipher.open_text(f"{event['sequence']}/{name}", event[name])
+    return opened
 
 
 async def read_events(

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, cast
 
-from sqlalchemy import Connection, RowMapping, Select, delete, select
+from sqlalchemy import Connection, RowMapping, Select, delete, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mcp_orchestrator.errors import ConflictError, NotFoundError, StaleLeaseError
@@ -17,6 +17,7 @@ from mcp_orchestrator.store.schema.sagas import (
     saga_checkpoints,
     saga_definitions,
     saga_inbox,
+    saga_keys,
     saga_memos,
 )
 
@@ -28,6 +29,7 @@ _DEFINITIONS = BulkWriter(saga_definitions)
 _CHECKPOINTS = BulkWriter(saga_checkpoints)
 _EVENTS = BulkWriter(saga_audit_logs)
 _MEMOS = BulkWriter(saga_memos)
+_KEYS = BulkWriter(saga_keys)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,8 @@ class CheckpointWrite:
         events: rows of the audit trail, the first numbered ``sequence + 1``.
         memos: rows of memos.
         consumed: ids of the messages in the inbox that the events stand for.
+        key: the row of the data key of a new saga that is encrypted.
+        erased_at: when its data are erased with this write: its data key, memos and messages.
     """
 
     saga_id: str
@@ -53,6 +57,8 @@ class CheckpointWrite:
     events: Sequence[Columns] = ()
     memos: Sequence[Columns] = ()
     consumed: Sequence[int] = field(default=())
+    key: Columns | None = None
+    erased_at: datetime | None = None
 
     @property
     def head(self) -> tuple[int, int, str]:
@@ -152,8 +158,22 @@ def _write(connection: Connection, writes: Sequence[CheckpointWrite]) -> None:
     _CHECKPOINTS.update(connection, _last_of_each(changed))
     _EVENTS.insert(connection, [row for write in writes for row in write.events])
     _MEMOS.insert(connection, [row for write in writes for row in write.memos])
+    _KEYS.insert(connection, [write.key for write in writes if write.key is not None])
+    for write in writes:
+        if write.erased_at is not None:
+            _erase(connection, write.saga_id, write.erased_at)
     if consumed:
         connection.execute(delete(saga_inbox).where(saga_inbox.c.id.in_(consumed)))
+
+
+def _erase(connection: Connection, saga_id: str, now: datetime) -> None:
+    """Destroy a saga's data key and what is not under it."""
+    if connection.dialect.name == "sqlite":  # zeros in the place of what is deleted
+        connection.exec_driver_sql("PRAGMA secure_delete = ON")
+    mine = saga_keys.c.saga_id == saga_id
+    connection.execute(update(saga_keys).where(mine).values(wrapped_key=None, erased_at=now))
+    for table in (saga_memos, saga_inbox):
+        connection.execute(delete(table).where(table.c.saga_id == saga_id))
 
 
 def _last_of_each(changed: Sequence[Columns]) -> Sequence[Columns]:
@@ -161,8 +181,20 @@ def _last_of_each(changed: Sequence[Columns]) -> Sequence[Columns]:
     return list({row["saga_id"]: row for row in changed}.values())
 
 
+#: What a vault finds a saga's cipher by.
+_KEY_COLUMNS = (saga_keys.c.wrapped_key, saga_keys.c.master_key_id, saga_keys.c.erased_at)
+
+
+async def read_key(connection: AsyncConnection, saga_id: str) -> Mapping[str, Any]:
+    """Return what a vault finds a saga's cipher by, whether or not it has one."""
+    query = select(*_KEY_COLUMNS).where(saga_keys.c.saga_id == saga_id)
+    found = (await connection.execute(query)).first()
+    names = (column.name for column in _KEY_COLUMNS)
+    return {"saga_id": saga_id, **dict(zip(names, found or (None, None, None), strict=True))}
+
+
 async def read_checkpoint(connection: AsyncConnection, saga_id: str) -> RowMapping:
-    """Return a saga's row with its definition's ``body``.
+    """Return a saga's row with its definition's ``body`` and the columns of its key.
 
     Raises:
         NotFoundError: there is no such saga.
@@ -217,10 +249,14 @@ async def list_checkpoints(
     return (await connection.execute(query)).mappings().all()
 
 
-async def open_children(connection: AsyncConnection, saga_id: str) -> Sequence[str]:
-    """Return the ids of a saga's children that are not finished."""
+async def children_of(
+    connection: AsyncConnection, saga_id: str, *, only_open: bool = False
+) -> Sequence[str]:
+    """Return the ids of a saga's children; on demand of those that are not finished."""
     table = saga_checkpoints.c
-    query = select(table.saga_id).where(OPEN, table.parent_saga_id == saga_id)
+    query = select(table.saga_id).where(table.parent_saga_id == saga_id)
+    if only_open:
+        query = query.where(OPEN)
     return (await connection.execute(query)).scalars().all()
 
 
@@ -233,7 +269,9 @@ async def read_memos(connection: AsyncConnection, saga_id: str) -> dict[str, Any
 
 def _joined() -> Select[Any]:
     same = saga_definitions.c.definition_hash == saga_checkpoints.c.definition_hash
-    return select(saga_checkpoints, saga_definitions.c.body).join(saga_definitions, same)
+    own = saga_keys.c.saga_id == saga_checkpoints.c.saga_id
+    columns = select(saga_checkpoints, saga_definitions.c.body, *_KEY_COLUMNS)
+    return columns.join(saga_definitions, same).outerjoin(saga_keys, own)
 
 
 def _id() -> Any:

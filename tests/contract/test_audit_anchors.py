@@ -1,15 +1,21 @@
 """Signed anchors of the audit trail, on both databases."""
 
+from datetime import timedelta
+from functools import partial
+
+import anyio
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from mcp_orchestrator.clock import SystemClock
 from mcp_orchestrator.errors import ConfigurationError
+from mcp_orchestrator.runtime.anchoring import anchor_for_ever
 from mcp_orchestrator.saga import JsonObject, JsonValue, SagaEngine, SagaStep, StepHandle
 from mcp_orchestrator.saga import SagaDefinition as Definition
 from mcp_orchestrator.saga.catalog import NoActions
-from mcp_orchestrator.store.anchors import AnchorKey, verify_anchors, write_anchor
+from mcp_orchestrator.store.anchors import AnchorKey, last_anchor, verify_anchors, write_anchor
+from mcp_orchestrator.store.audit import verify_all
 from mcp_orchestrator.store.commits import GroupCommitter
 from mcp_orchestrator.store.engine import Database
 
@@ -97,3 +103,52 @@ async def test_a_forged_anchor_is_found(database: Database, change: str) -> None
 def test_a_short_key_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="3 bytes"):
         AnchorKey(b"abc")
+
+
+class Paced(SystemClock):
+    """A clock whose sleeps end when the test says so."""
+
+    def __init__(self) -> None:
+        self.asleep, self.go = anyio.Event(), anyio.Event()
+
+    async def sleep(self, seconds: float) -> None:
+        self.asleep.set()
+        await self.go.wait()
+        self.go = anyio.Event()
+
+    async def round(self) -> None:
+        """Let the next sleep end and wait for the one after it."""
+        self.asleep = anyio.Event()
+        self.go.set()
+        await self.asleep.wait()
+
+
+async def test_a_server_signs_what_has_happened_since(database: Database) -> None:
+    clock = Paced()
+    await run_sagas(database, 1)
+    async with anyio.create_task_group() as tasks:
+        work = partial(anchor_for_ever, database, KEY, clock, every=0.0)
+        tasks.start_soon(work)
+        await clock.asleep.wait()
+        first = await last_anchor(database)
+        await clock.round()
+        assert await last_anchor(database) == first
+        (removed,) = await run_sagas(database, 1)
+        await clock.round()
+        assert await last_anchor(database) != first
+        tasks.cancel_scope.cancel()
+    assert await faults(database) == []
+    await unguard(database, "saga_audit_logs")
+    for table in ("saga_audit_logs", "saga_checkpoints"):
+        await execute(database, f"DELETE FROM {table} WHERE saga_id = '{removed}'")
+    async with database.read() as connection:
+        assert [place async for place in verify_all(connection)] == []  # the chains miss nothing
+    assert len(await faults(database)) == 1
+
+
+async def test_of_several_servers_one_signs(database: Database) -> None:
+    await run_sagas(database, 1)
+    assert await write_anchor(database, KEY, SystemClock()) is not None
+    await run_sagas(database, 1)
+    young = timedelta(days=1)
+    assert await write_anchor(database, KEY, SystemClock(), not_within=young) is None

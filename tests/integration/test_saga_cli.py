@@ -5,6 +5,7 @@ import sqlite3
 import subprocess
 from pathlib import Path
 
+import anyio
 import pytest
 from mcp import Client
 
@@ -22,9 +23,12 @@ WAITING = [
 ]
 
 
-def run(folder: Path, *arguments: str, code: int = 0) -> str:
+def run(
+    folder: Path, *arguments: str, code: int = 0, settings: dict[str, str] | None = None
+) -> str:
+    env = {**environment(folder, **(settings or {})), "COLUMNS": "250"}
     done = subprocess.run(
-        command(*arguments), env={**environment(folder), "COLUMNS": "250"}, cwd=folder,
+        command(*arguments), env=env, cwd=folder,
         capture_output=True, text=True, timeout=60, check=False, stdin=subprocess.DEVNULL,
     )  # fmt: skip
     assert done.returncode == code, done.stdout + done.stderr
@@ -146,3 +150,42 @@ async def test_an_export_of_one_saga_has_only_its_events(tmp_path: Path) -> None
     lines = (tmp_path / "one.jsonl").read_text().splitlines()
     assert {json.loads(line)["saga_id"] for line in lines} == {first}
     await database.close()
+
+
+async def test_sagas_are_encrypted_rotated_and_erased_beside_a_server_that_anchors(
+    tmp_path: Path, database_file: Path
+) -> None:
+    master, audit = tmp_path / "master", tmp_path / "audit"
+    old, new = "11" * 32, "22" * 32
+    master.write_text(old)
+    audit.write_text("a secret of at least sixteen bytes")
+    keys = {
+        "MCP_ORCHESTRATOR_MASTER_KEY_FILE": str(master),
+        "MCP_ORCHESTRATOR_AUDIT_KEY_FILE": str(audit),
+        "MCP_ORCHESTRATOR_AUDIT_ANCHOR_SECONDS": "1",
+    }
+    async with connect("stdio-handshake", tmp_path, keys) as client:
+        saga_id = await start(client)
+        assert "is encrypted under master key" in run(tmp_path, "saga", "show", saga_id, code=2)
+        master.write_text(f"{new} {old}")
+        assert run(tmp_path, "saga", "rotate-keys", settings=keys).startswith("1 data keys")
+        master.write_text(new)
+        await call(client, "saga_signal", {"saga_id": saga_id, "signal": "go"})
+        done = await call(client, "saga_get", {"saga_id": saga_id, "wait_seconds": 20})
+        assert done["state"] == "completed"
+        told = run(tmp_path, "saga", "erase", saga_id, "--reason", "asked for", settings=keys)
+        assert "erased" in told
+        assert "LIS" not in run(tmp_path, "audit", "show", saga_id, settings=keys)
+        query = "SELECT count(*) FROM saga_anchors"
+        with anyio.fail_after(60):
+            while not sqlite3.connect(database_file).execute(query).fetchone()[0]:  # noqa: ASYNC110 - the server writes it
+                await anyio.sleep(0.05)
+        checked = run(tmp_path, "doctor", settings=keys)
+    assert "0 sagas under master key" in checked
+    assert "signed every 1 s; event" in checked
+    assert "intact" in run(tmp_path, "audit", "verify", settings=keys)
+    with sqlite3.connect(database_file) as connection:
+        connection.execute("DROP TRIGGER saga_audit_logs_no_delete")
+        connection.execute("DELETE FROM saga_audit_logs")
+        connection.execute("DELETE FROM saga_checkpoints")
+    assert "anchor of events 1 to" in run(tmp_path, "audit", "verify", code=1, settings=keys)

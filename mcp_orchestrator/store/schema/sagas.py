@@ -152,6 +152,18 @@ saga_memos = Table(
     PrimaryKeyConstraint("saga_id", "name", name="pk_saga_memos"),
 )
 
+#: The data key of each encrypted saga, under a master key; none is left once it was erased.
+saga_keys = Table(
+    "saga_keys",
+    metadata,
+    Column("saga_id", String(64), primary_key=True),
+    Column("wrapped_key", Text),
+    Column("master_key_id", String(200), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("erased_at", UtcDateTime),
+    CheckConstraint("(wrapped_key IS NULL) = (erased_at IS NOT NULL)", name="erased"),
+)
+
 saga_inbox = Table(
     "saga_inbox",
     metadata,
