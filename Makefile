@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint types imports check docs lock clean install bench-saga bench-queue bench-sandbox bench-mcp
+.PHONY: demo test lint types imports check docs lock clean install bench-saga bench-queue bench-sandbox bench-mcp bundle
 
 install: $(VENV)/.installed
 
@@ -40,6 +40,10 @@ lock:
 
 clean:
 	rm -rf $(VENV) dist build
+
+# The one-click bundle of desktop hosts, into dist/.
+bundle: install
+	$(BIN)/python -m scripts.bundle dist
 
 docs: install
 	$(BIN)/python scripts/reference.py
