@@ -77,6 +77,12 @@ class NotFoundError(OrchestratorError):
     code = "not_found"
 
 
+class ForbiddenError(OrchestratorError):
+    """What was asked for concerns everybody, and only an administrator may do it."""
+
+    code = "forbidden"
+
+
 class ConflictError(OrchestratorError):
     """The present state does not allow what was asked."""
 

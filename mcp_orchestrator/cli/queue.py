@@ -11,7 +11,16 @@ from rich.table import Table
 
 from mcp_orchestrator.cli.running import DataDir, run_until_done, settings_from
 from mcp_orchestrator.errors import InvalidInputError
-from mcp_orchestrator.queue import QueueStats, Task, TaskFilter, TaskPriority, TaskQueue, TaskStatus
+from mcp_orchestrator.queue import (
+    LimitStats,
+    QueueStats,
+    Rate,
+    Task,
+    TaskFilter,
+    TaskPriority,
+    TaskQueue,
+    TaskStatus,
+)
 from mcp_orchestrator.runtime import open_queue
 
 app = typer.Typer(help="Look into the task queue and put it right.", no_args_is_help=True)
@@ -120,6 +129,22 @@ def resume(what: str, data_dir: DataDir = None) -> None:
     _with_queue(lambda queue: queue.resume(_type_or_priority(what)), data_dir=data_dir)
 
 
+@app.command()
+def limit(
+    task_type: str,
+    *,
+    concurrency: Annotated[int | None, typer.Option(help="The most that run at once.")] = None,
+    starts: Annotated[int | None, typer.Option(help="The most that start in the span …")] = None,
+    per_seconds: Annotated[float, typer.Option("--per", help="… of so many seconds.")] = 60.0,
+    data_dir: DataDir = None,
+) -> None:
+    """Bound a task type over all workers; without bounds, lift its limit."""
+    rate = None if starts is None else Rate(starts, per_seconds)
+    _with_queue(
+        lambda queue: queue.limit_type(task_type, concurrency, rate=rate), data_dir=data_dir
+    )
+
+
 def _with_queue(work: Callable[[TaskQueue], Awaitable[None]], **flags: object) -> None:
     settings = settings_from(log_level="WARNING", **flags)
 
@@ -161,7 +186,18 @@ def _stats_table(stats: QueueStats) -> Table:
         table.add_row(f"worker {worker.worker_id}", running, "", ", ".join(worker.running))
     for task_type in stats.paused_types:
         table.add_row(f"type {task_type}", "", "", "paused")
+    for one in stats.limits:
+        table.add_row(f"type {one.task_type}", "", "", _limit_text(one))
     return table
+
+
+def _limit_text(one: LimitStats) -> str:
+    bounds: list[str] = []
+    if one.limit.concurrency is not None:
+        bounds.append(f"{one.running} of {one.limit.concurrency} running")
+    if (rate := one.limit.rate) is not None:
+        bounds.append(f"{one.started} of {rate.starts} started in {rate.seconds:g} s")
+    return ", ".join(bounds)
 
 
 def _task_table(tasks: list[Task]) -> Table:

@@ -11,7 +11,7 @@ from mcp_orchestrator.server import run_resources
 from mcp_orchestrator.server.owned import Workspace
 from mcp_orchestrator.server.teaching import teaching_resource
 from mcp_orchestrator.server.toolsets.loop import get_loop, loop_result, view_loop
-from mcp_orchestrator.server.toolsets.queue import view_list, view_stats, view_task
+from mcp_orchestrator.server.toolsets.queue_views import view_list, view_stats, view_task
 from mcp_orchestrator.server.toolsets.saga_views import describe_event, view_saga, whole_trail
 
 _PAGE = 100

@@ -8,6 +8,9 @@ from typing import Final
 OCCASIONAL: Final = frozenset(
     {
         "codegen_complete",
+        "queue_limit_type",
+        "queue_pause",
+        "queue_resume",
         "queue_retry_dead",
         "saga_approve",
         "saga_catalog",
@@ -15,7 +18,15 @@ OCCASIONAL: Final = frozenset(
         "saga_resolve",
         "saga_retry",
         "sandbox_check_risk",
+        "schedule_add",
+        "schedule_list",
+        "schedule_remove",
+        "signal_add_rule",
+        "signal_list_rules",
+        "signal_list_unrouted",
         "signal_publish",
+        "signal_remove_rule",
+        "signal_route_again",
     }
 )
 DEFAULT: Final = "default"

@@ -1,4 +1,4 @@
-"""Schedules and signals from the command line."""
+"""The queue, its schedules and its signals from the command line."""
 
 import subprocess
 from pathlib import Path
@@ -10,7 +10,7 @@ RULE = '{"name":"r","pattern":"a.*","target":{"kind":"task","task_type":"travel.
 
 def run(folder: Path, *arguments: str, given: str = "") -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
-        command(*arguments), env=environment(folder), cwd=folder, input=given,
+        command(*arguments), env=environment(folder, COLUMNS="200"), cwd=folder, input=given,
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
 
@@ -35,3 +35,22 @@ def test_a_signal_goes_where_a_rule_says(tmp_path: Path) -> None:
     bad = run(tmp_path, "signal", "add-rule", "-", given='{"name":"r"}')
     assert bad.returncode == 2
     assert "pattern: Field required" in bad.stderr
+
+
+def test_the_queue_is_steered(tmp_path: Path) -> None:
+    limited = run(tmp_path, "queue", "limit", "mail", "--concurrency", "2", "--starts", "60")
+    assert limited.returncode == 0, limited.stderr
+    assert run(tmp_path, "queue", "pause", "report").returncode == 0
+    assert run(tmp_path, "queue", "pause", "LOW").returncode == 0
+    shown = run(tmp_path, "queue", "stats").stdout
+    assert "0 of 2 running, 0 of 60 started in 60 s" in shown
+    assert [line for line in shown.splitlines() if "LOW" in line and "paused" in line]
+    assert [line for line in shown.splitlines() if "type report" in line and "paused" in line]
+    for what in ("report", "LOW"):
+        assert run(tmp_path, "queue", "resume", what).returncode == 0
+    assert run(tmp_path, "queue", "limit", "mail").returncode == 0
+    assert "paused" not in (again := run(tmp_path, "queue", "stats").stdout)
+    assert "started" not in again
+    bad = run(tmp_path, "queue", "limit", "mail", "--concurrency", "0")
+    assert bad.returncode == 2
+    assert "pause the type" in bad.stderr

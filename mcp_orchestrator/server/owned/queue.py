@@ -1,12 +1,22 @@
 """Queued tasks of one caller, and the signals that they send."""
 
 from dataclasses import replace
+from datetime import datetime
 
 from pydantic import JsonValue
 
 from mcp_orchestrator.errors import ConflictError
-from mcp_orchestrator.queue import QueueStats, Task, TaskFilter, TaskPriority, TaskQueue, TaskStatus
-from mcp_orchestrator.queue.signals import Signal, SignalRouter
+from mcp_orchestrator.queue import (
+    QueueStats,
+    Rate,
+    Task,
+    TaskFilter,
+    TaskPriority,
+    TaskQueue,
+    TaskStatus,
+)
+from mcp_orchestrator.queue.schedule import Schedule, Scheduler
+from mcp_orchestrator.queue.signals import Signal, SignalRouter, SignalRule
 from mcp_orchestrator.server.owned.sight import Sight
 
 _PAGE = 200
@@ -36,6 +46,7 @@ class OwnedQueue:
         priority: TaskPriority = TaskPriority.NORMAL,
         idempotency_key: str | None = None,
         delay: float = 0,
+        run_at: datetime | None = None,
         max_retries: int | None = None,
         timeout: float | None = None,
         preemptible: bool = False,
@@ -48,6 +59,7 @@ class OwnedQueue:
             priority=priority,
             idempotency_key=idempotency_key,
             delay=delay,
+            run_at=run_at,
             max_retries=max_retries,
             timeout=timeout,
             owner=self._sight.owner,
@@ -86,6 +98,23 @@ class OwnedQueue:
             return stats
         return replace(stats, workers=tuple(replace(one, running=()) for one in stats.workers))
 
+    async def pause(self, what: str | TaskPriority) -> None:
+        """Hand out no more tasks of a type or of a priority; for administrators."""
+        self._sight.require_administrator()
+        await self._queue.pause(what)
+
+    async def resume(self, what: str | TaskPriority) -> None:
+        """Hand out tasks of a type or of a priority again; for administrators."""
+        self._sight.require_administrator()
+        await self._queue.resume(what)
+
+    async def limit_type(
+        self, task_type: str, concurrency: int | None = None, *, rate: Rate | None = None
+    ) -> None:
+        """Bound a type over all workers; for administrators."""
+        self._sight.require_administrator()
+        await self._queue.limit_type(task_type, concurrency, rate=rate)
+
 
 class OwnedDeadLetters:
     """The caller's dead letters."""
@@ -121,7 +150,7 @@ class OwnedDeadLetters:
 
 
 class OwnedSignals:
-    """Publishes signals in the caller's name."""
+    """Publishes signals in the caller's name; rules concern everybody's signals."""
 
     def __init__(self, signals: SignalRouter, sight: Sight) -> None:
         self._signals = signals
@@ -143,3 +172,53 @@ class OwnedSignals:
                 f"The signal id {signal.signal_id[:80]!r} is taken.", remedy="Choose another."
             )
         return signal
+
+    async def add_rule(self, rule: SignalRule) -> None:
+        """Add a rule, or replace the one of its name; for administrators."""
+        self._sight.require_administrator()
+        await self._signals.add_rule(rule)
+
+    async def remove_rule(self, name: str) -> None:
+        """Remove a rule; for administrators."""
+        self._sight.require_administrator()
+        await self._signals.remove_rule(name)
+
+    async def list_rules(self) -> list[SignalRule]:
+        """Return every rule, by name; for administrators."""
+        self._sight.require_administrator()
+        return await self._signals.list_rules()
+
+    async def list_unrouted(self, limit: int = 50) -> list[Signal]:
+        """Return the signals that nothing wanted, newest first; for administrators."""
+        self._sight.require_administrator()
+        return await self._signals.list_unrouted(limit)
+
+    async def route_again(self, signal_id: str) -> Signal:
+        """Apply the present rules to a signal of the caller's."""
+        with self._sight.hiding("signal", signal_id):
+            signal = await self._signals.get(signal_id)
+            self._sight.require(signal.owner)
+        return await self._signals.route_again(signal_id)
+
+
+class OwnedSchedules:
+    """Schedules belong to nobody: what they add is the whole team's."""
+
+    def __init__(self, schedules: Scheduler, sight: Sight) -> None:
+        self._schedules = schedules
+        self._sight = sight
+
+    async def add(self, schedule: Schedule) -> datetime:
+        """Add a schedule, or replace the one of its name; for administrators."""
+        self._sight.require_administrator()
+        return await self._schedules.add(schedule)
+
+    async def remove(self, name: str) -> None:
+        """Remove a schedule; for administrators."""
+        self._sight.require_administrator()
+        await self._schedules.remove(name)
+
+    async def list_schedules(self) -> list[tuple[Schedule, datetime]]:
+        """Return every schedule and when it fires next; for administrators."""
+        self._sight.require_administrator()
+        return await self._schedules.list_schedules()

@@ -3,7 +3,7 @@
 from collections.abc import Generator
 from contextlib import contextmanager
 
-from mcp_orchestrator.errors import NotFoundError
+from mcp_orchestrator.errors import ForbiddenError, NotFoundError
 from mcp_orchestrator.server.auth.caller import current_caller
 from mcp_orchestrator.server.auth.refusals import Refusal, Refusals
 
@@ -41,6 +41,19 @@ class Sight:
     def sees(self, owner: str | None) -> bool:
         """Tell whether the caller may know of an owner's work."""
         return current_caller().principal.sees(owner)
+
+    def require_administrator(self) -> None:
+        """Let only those go on who may change what concerns everybody.
+
+        Raises:
+            ForbiddenError: the caller is not one of them.
+        """
+        if not self.sees_all:
+            self._refusals.count(Refusal.SCOPE)
+            raise ForbiddenError(
+                "This concerns everybody's work; nothing was done.",
+                remedy="Ask somebody whose token has the scope admin.",
+            )
 
     @contextmanager
     def hiding(self, kind: str, identifier: str) -> Generator[None]:

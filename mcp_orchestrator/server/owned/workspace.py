@@ -9,7 +9,7 @@ from mcp_orchestrator.packs import LoadedPack, Registry
 from mcp_orchestrator.runtime import HealthReport, Runtime, examine
 from mcp_orchestrator.runtime.providers import Providers
 from mcp_orchestrator.server.auth.refusals import Refusals
-from mcp_orchestrator.server.owned.queue import OwnedQueue, OwnedSignals
+from mcp_orchestrator.server.owned.queue import OwnedQueue, OwnedSchedules, OwnedSignals
 from mcp_orchestrator.server.owned.sagas import OwnedSagas
 from mcp_orchestrator.server.owned.sandbox import OwnedRuns, OwnedSandbox
 from mcp_orchestrator.server.owned.sight import Sight
@@ -30,6 +30,7 @@ class Workspace:
     packs: list[LoadedPack]
     queue: OwnedQueue
     signals: OwnedSignals
+    schedules: OwnedSchedules
     sagas: OwnedSagas
     sandbox: OwnedSandbox
     runs: OwnedRuns
@@ -59,6 +60,7 @@ def workspace_of(runtime: Runtime, refusals: Refusals) -> Workspace:
         packs=runtime.packs,
         queue=queue,
         signals=OwnedSignals(runtime.signals, sight),
+        schedules=OwnedSchedules(runtime.schedules, sight),
         sagas=sagas,
         sandbox=OwnedSandbox(runtime.sandbox, sight),
         runs=OwnedRuns(runtime.runs, sagas, queue, sight),

@@ -1,109 +1,27 @@
 """Tools of the task queue: background work that outlives the call."""
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated
 
 from mcp.server import MCPServer
 from mcp_types import ToolAnnotations
 from pydantic import BaseModel, Field, JsonValue
 
 from mcp_orchestrator.errors import InvalidInputError
-from mcp_orchestrator.queue import QueueStats, Task, TaskFilter, TaskPriority, TaskStatus
+from mcp_orchestrator.queue import TaskFilter, TaskPriority, TaskStatus
 from mcp_orchestrator.server.owned import Workspace
 from mcp_orchestrator.server.teaching import teaching
-from mcp_orchestrator.server.toolsets import signal
-from mcp_orchestrator.server.waiting import ASK_AGAIN_AFTER, WaitSeconds
-
-PriorityName = Literal["CRITICAL", "HIGH", "NORMAL", "LOW"]
-_ENDED = (
-    TaskStatus.COMPLETED,
-    TaskStatus.FAILED,
-    TaskStatus.DEAD_LETTER,
-    TaskStatus.CANCELLED,
+from mcp_orchestrator.server.toolsets import queue_control, schedule, signal
+from mcp_orchestrator.server.toolsets.queue_views import (
+    PriorityName,
+    StatsView,
+    TaskList,
+    TaskView,
+    view_list,
+    view_stats,
+    view_task,
 )
-
-
-class TaskView(BaseModel):
-    """A queued task as a client sees it."""
-
-    task_id: str
-    task_type: str
-    status: TaskStatus
-    priority: PriorityName
-    attempt: int
-    created_at: datetime
-    finished_at: datetime | None
-    result: JsonValue = None
-    error: str | None
-    resource: str = Field(description="Where the whole task can be read.")
-    next: str = Field(description="What to do now.")
-
-
-def view_task(task: Task) -> TaskView:
-    """Show a task to a client."""
-    ended = task.status in _ENDED
-    again = f"Call queue_get_task with this task_id again in {ASK_AGAIN_AFTER:.0f} s."
-    return TaskView(
-        task_id=task.task_id,
-        task_type=task.task_type,
-        status=task.status,
-        priority=task.priority.name,
-        attempt=task.attempt,
-        created_at=task.created_at,
-        finished_at=task.finished_at,
-        result=task.result,
-        error=task.error,
-        resource=f"task://{task.task_id}",
-        next="The task has ended." if ended else again,
-    )
-
-
-class TaskLine(BaseModel):
-    """One task in a list."""
-
-    task_id: str
-    task_type: str
-    status: TaskStatus
-    priority: PriorityName
-    attempt: int
-    created_at: datetime
-    error: str | None
-
-
-class TaskList(BaseModel):
-    """A page of tasks, newest first."""
-
-    tasks: list[TaskLine]
-    next_before: str | None = Field(description="Pass it as `before` for the next page.")
-
-
-class PriorityLine(BaseModel):
-    """The waiting tasks of one priority."""
-
-    priority: PriorityName
-    waiting: int
-    oldest_age_seconds: float | None
-
-
-class WorkerLine(BaseModel):
-    """A live worker and what it runs."""
-
-    worker_id: str
-    host: str
-    process_id: int
-    concurrency: int
-    running: list[str]
-
-
-class StatsView(BaseModel):
-    """The queue at one moment."""
-
-    backend: str
-    waiting: int
-    by_priority: list[PriorityLine]
-    by_status: dict[str, int]
-    workers: list[WorkerLine]
-    paused: list[str]
+from mcp_orchestrator.server.waiting import WaitSeconds
 
 
 class Retried(BaseModel):
@@ -112,52 +30,11 @@ class Retried(BaseModel):
     retried: int
 
 
-def view_list(tasks: list[Task], limit: int) -> TaskList:
-    """Show a page of tasks to a client."""
-    lines = [
-        TaskLine(
-            task_id=task.task_id,
-            task_type=task.task_type,
-            status=task.status,
-            priority=task.priority.name,
-            attempt=task.attempt,
-            created_at=task.created_at,
-            error=task.error,
-        )
-        for task in tasks
-    ]
-    return TaskList(tasks=lines, next_before=tasks[-1].task_id if len(tasks) == limit else None)
-
-
-def view_stats(stats: QueueStats) -> StatsView:
-    """Show the queue's counts to a client."""
-    return StatsView(
-        backend=stats.backend,
-        waiting=stats.waiting,
-        by_priority=[
-            PriorityLine(
-                priority=priority.name, waiting=one.waiting, oldest_age_seconds=one.oldest_age
-            )
-            for priority, one in sorted(stats.by_priority.items(), reverse=True)
-        ],
-        by_status={status.value: count for status, count in stats.by_status.items()},
-        workers=[
-            WorkerLine(
-                worker_id=worker.worker_id,
-                host=worker.host,
-                process_id=worker.process_id,
-                concurrency=worker.concurrency,
-                running=list(worker.running),
-            )
-            for worker in stats.workers
-        ],
-        paused=[*stats.paused_types, *(priority.name for priority in stats.paused_priorities)],
-    )
-
-
 def register(server: MCPServer[None], runtime: Workspace) -> None:
     """Add the tools to a server."""
     signal.register(server, runtime)
+    schedule.register(server, runtime)
+    queue_control.register(server, runtime)
 
     @server.tool(
         title="Queue a task",
@@ -182,6 +59,9 @@ def register(server: MCPServer[None], runtime: Workspace) -> None:
         ] = {},  # noqa: B006 - read only, and the schema shows the default
         priority: Annotated[PriorityName, Field(description="Who goes first.")] = "NORMAL",
         delay_seconds: Annotated[float, Field(ge=0, description="Start no earlier.")] = 0,
+        run_at: Annotated[
+            datetime | None, Field(description="Or a moment, with its time zone.")
+        ] = None,
         max_retries: Annotated[int | None, Field(ge=0, le=100)] = None,
         timeout_seconds: Annotated[float | None, Field(gt=0)] = None,
         idempotency_key: Annotated[
@@ -199,6 +79,7 @@ def register(server: MCPServer[None], runtime: Workspace) -> None:
             payload,
             priority=TaskPriority[priority],
             delay=delay_seconds,
+            run_at=run_at,
             max_retries=max_retries,
             timeout=timeout_seconds,
             idempotency_key=idempotency_key,

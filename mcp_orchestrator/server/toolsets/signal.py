@@ -1,4 +1,4 @@
-"""Tools of signals and schedules: what happened outside, and what the clock starts."""
+"""Tools of signals: what happened outside, and the rules for what it starts."""
 
 from datetime import datetime
 from typing import Annotated
@@ -7,7 +7,15 @@ from mcp.server import MCPServer
 from mcp_types import ToolAnnotations
 from pydantic import BaseModel, Field, JsonValue
 
-from mcp_orchestrator.queue.signals import Outcome, Signal, SignalStatus
+from mcp_orchestrator.queue.signals import (
+    Outcome,
+    Signal,
+    SignalRule,
+    SignalSaga,
+    SignalStatus,
+    StartSaga,
+    StartTask,
+)
 from mcp_orchestrator.server.owned import Workspace
 from mcp_orchestrator.server.teaching import teaching
 
@@ -23,10 +31,31 @@ class SignalView(BaseModel):
     next: str = Field(description="What to do now.")
 
 
+class SignalList(BaseModel):
+    """Signals, newest first."""
+
+    signals: list[SignalView]
+
+
+class RuleView(BaseModel):
+    """What a signal starts."""
+
+    name: str
+    pattern: str
+    where: dict[str, JsonValue]
+    target: dict[str, JsonValue]
+
+
+class RuleList(BaseModel):
+    """Every rule, by name."""
+
+    rules: list[RuleView]
+
+
 _NEXT = {
     SignalStatus.RECEIVED: "Publish it again with the same signal_id.",
     SignalStatus.ROUTED: "Read the tasks with queue_get_task and the sagas with saga_get.",
-    SignalStatus.UNROUTED: "No rule matched; it is kept until a rule is added for it.",
+    SignalStatus.UNROUTED: "No rule matched; it is kept. signal_add_rule, then signal_route_again.",
     SignalStatus.FAILED: "See the errors of the outcomes; what could be started was.",
 }
 
@@ -41,6 +70,11 @@ def view_signal(signal: Signal) -> SignalView:
         outcomes=list(signal.outcomes),
         next=_NEXT[signal.status],
     )
+
+
+async def _rules(runtime: Workspace) -> RuleList:
+    found = await runtime.signals.list_rules()
+    return RuleList(rules=[RuleView.model_validate(rule.model_dump()) for rule in found])
 
 
 def register(server: MCPServer[None], runtime: Workspace) -> None:
@@ -67,3 +101,65 @@ def register(server: MCPServer[None], runtime: Workspace) -> None:
     ) -> SignalView:
         """Say that something happened; the rules for it start tasks and sagas."""
         return view_signal(await runtime.signals.publish(name, payload, signal_id=signal_id))
+
+    _register_rules(server, runtime)
+
+
+def _register_rules(server: MCPServer[None], runtime: Workspace) -> None:
+    signals = runtime.signals
+    changes = ToolAnnotations(
+        read_only_hint=False, destructive_hint=True, idempotent_hint=True, open_world_hint=False
+    )
+    reads = ToolAnnotations(read_only_hint=True, open_world_hint=False)
+
+    @server.tool(title="Say what a signal starts", annotations=changes)
+    @teaching
+    async def signal_add_rule(
+        name: Annotated[str, Field(min_length=1, max_length=200, description="Of the rule.")],
+        pattern: Annotated[
+            str, Field(min_length=1, max_length=200, description="Of signal names, as `order.*`.")
+        ],
+        target: Annotated[
+            StartTask | StartSaga | SignalSaga,
+            Field(discriminator="kind", description="A task, a saga, or a saga that waits."),
+        ],
+        where: Annotated[
+            dict[str, JsonValue],
+            Field(description="Paths in the payload, and the value each must have, or a list."),
+        ] = {},  # noqa: B006 - read only, and the schema shows the default
+    ) -> RuleList:
+        """Add a rule, or replace the one of its name; a signal starts every rule that matches."""
+        await signals.add_rule(SignalRule(name=name, pattern=pattern, where=where, target=target))
+        return await _rules(runtime)
+
+    @server.tool(title="List the rules for signals", annotations=reads)
+    @teaching
+    async def signal_list_rules() -> RuleList:
+        """List the rules that decide what signals start, by name."""
+        return await _rules(runtime)
+
+    @server.tool(title="Remove a rule for signals", annotations=changes)
+    @teaching
+    async def signal_remove_rule(
+        name: Annotated[str, Field(description="Of the rule.")],
+    ) -> RuleList:
+        """Remove a rule and return those that are left."""
+        await signals.remove_rule(name)
+        return await _rules(runtime)
+
+    @server.tool(title="List signals nothing wanted", annotations=reads)
+    @teaching
+    async def signal_list_unrouted(
+        limit: Annotated[int, Field(ge=1, le=100)] = 20,
+    ) -> SignalList:
+        """List the signals that matched no rule, or could not start everything."""
+        found = await signals.list_unrouted(limit)
+        return SignalList(signals=[view_signal(signal) for signal in found])
+
+    @server.tool(title="Route a signal again", annotations=changes)
+    @teaching
+    async def signal_route_again(
+        signal_id: Annotated[str, Field(description="As returned by signal_publish.")],
+    ) -> SignalView:
+        """Apply the present rules to a kept signal; what it has started is not started again."""
+        return view_signal(await signals.route_again(signal_id))
