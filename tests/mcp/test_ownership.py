@@ -55,7 +55,7 @@ async def _begin_work(client: Client) -> dict[str, str]:
     await call(client, "signal_publish", {"name": "alice.signal", "signal_id": "alice-1"})
     return {
         "saga_id": saga["saga_id"], "task_id": task["task_id"], "run_id": run["run_id"],
-        "session_id": session["session_id"], "loop_id": loop["loop_id"],
+        "session_id": session["session_id"], "loop_id": loop["loop_id"], "signal_id": "alice-1",
     }  # fmt: skip
 
 
@@ -174,6 +174,23 @@ async def test_a_signal_of_anothers_id_tells_nothing(household: Household) -> No
         )
     assert answer.is_error
     assert "alice.signal" not in text_of(answer)
+
+
+async def test_what_concerns_everybody_is_for_administrators(household: Household) -> None:
+    asked = {
+        "queue_pause": {"priority": "LOW"},
+        "queue_limit_type": {"task_type": "t", "starts": 1},
+        "schedule_list": {},
+        "signal_list_unrouted": {},
+        "signal_remove_rule": {"name": "r"},
+    }
+    async with signed_in(household.server, household.tokens["bob"]) as bob:
+        for name, arguments in asked.items():
+            answer = await bob.call_tool(name, arguments)
+            assert answer.is_error
+            assert "[forbidden]" in text_of(answer)
+    async with signed_in(household.server, household.tokens["root"]) as root:
+        assert (await call(root, "schedule_list", {}))["schedules"] == []
 
 
 async def test_asking_for_anothers_things_is_counted(household: Household) -> None:
