@@ -10,7 +10,7 @@ from mcp_orchestrator import __version__
 from mcp_orchestrator.errors import ConfigurationError
 from mcp_orchestrator.packs import Pack
 from mcp_orchestrator.runtime import Runtime
-from mcp_orchestrator.server import prompts, resources
+from mcp_orchestrator.server import prompts, recent, resources
 from mcp_orchestrator.server.auth.bearer import auth_settings, build_verifier
 from mcp_orchestrator.server.auth.guard import Guard
 from mcp_orchestrator.server.auth.refusals import Refusals
@@ -26,6 +26,7 @@ from mcp_orchestrator.server.toolsets import (
     saga,
     sandbox,
 )
+from mcp_orchestrator.server.watching import ResourceWatch
 
 _log = logging.getLogger(__name__)
 NAME: Final = "mcp-orchestrator"
@@ -61,6 +62,7 @@ def build_server(runtime: Runtime, refusals: Refusals) -> MCPServer[None]:
     """
     settings = runtime.settings
     workspace = workspace_of(runtime, refusals)
+    watch = ResourceWatch(runtime.clock)
     server = ConciseServer(
         NAME,
         _selection(runtime),
@@ -70,7 +72,10 @@ def build_server(runtime: Runtime, refusals: Refusals) -> MCPServer[None]:
         log_level=settings.log_level,
         auth=auth_settings(settings),
         token_verifier=build_verifier(settings, runtime.tokens, runtime.clock),
+        subscriptions=watch.bus,
+        lifespan=watch.lifespan,
     )
+    watch.serve(server)
     server.middleware.append(Guard(server.kind_of, refusals, signed_in_only=bool(settings.auth)))
     for toolset, register in TOOLSETS.items():
         server.begin_toolset(toolset)
@@ -78,6 +83,7 @@ def build_server(runtime: Runtime, refusals: Refusals) -> MCPServer[None]:
     for pack in (loaded.pack for loaded in runtime.packs if loaded.pack):
         _add_pack(server, pack)
     resources.register(server, workspace)
+    recent.register(server, workspace)
     prompts.register(server)
     return server
 

@@ -63,7 +63,7 @@ class ConciseServer(MCPServer[None]):
             tool.model_copy(
                 update={
                     "input_schema": concise(tool.input_schema),
-                    "output_schema": outline(tool.output_schema or {}),
+                    "output_schema": outline(tool.output_schema) if tool.output_schema else None,
                 }
             )
             for tool in await super().list_tools()

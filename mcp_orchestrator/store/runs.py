@@ -150,6 +150,17 @@ class RunStore:
         async with self._database.read() as connection:
             return await verify_runs(connection)
 
+    async def recent(self, limit: int, *, owner: str | None = None) -> list[RunRecord]:
+        """Return the latest runs, newest first; with an owner, only those they asked for."""
+        query = select(sandbox_runs).order_by(
+            sandbox_runs.c.started_at.desc(), sandbox_runs.c.run_id
+        )
+        if owner is not None:
+            query = query.where(sandbox_runs.c.owner == owner)
+        async with self._database.read() as connection:
+            rows = (await connection.execute(query.limit(limit))).mappings().all()
+        return [_record(row) for row in rows]
+
     async def of_saga(self, saga_id: str) -> list[RunRecord]:
         """Return the runs of a saga, oldest first."""
         query = (

@@ -15,7 +15,10 @@ from mcp_orchestrator.server.auth.principal import LOCAL, Principal
 from mcp_orchestrator.server.auth.refusals import Refusal, Refusals
 
 #: The toolset that the resources of a scheme belong to; other schemes are named after theirs.
-_TOOLSET_OF_SCHEME: Final = {"task": "queue", "run": "sandbox"}
+_TOOLSET_OF_SCHEME: Final = {
+    "task": "queue", "tasks": "queue", "run": "sandbox", "runs": "sandbox", "sagas": "saga",
+    "loops": "loop",
+}  # fmt: skip
 #: Static pages that hosts show beside a tool's result; there is nothing of anybody's in them.
 _PUBLIC_SCHEMES: Final = frozenset({"ui"})
 

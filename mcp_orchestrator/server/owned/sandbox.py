@@ -84,6 +84,10 @@ class OwnedRuns:
                 self._sight.require(None)
         return record
 
+    async def recent(self, limit: int) -> list[RunRecord]:
+        """Return the latest runs that the caller asked for, newest first."""
+        return await self._runs.recent(limit, owner=self._sight.only_owner)
+
     async def file(self, run_id: str, kind: RunFileKind, path: str) -> RunFile:
         """Return a file that a run of the caller's left behind."""
         await self.get(run_id)

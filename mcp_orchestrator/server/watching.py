@@ -1,0 +1,166 @@
+"""Telling clients that a resource has changed, whichever process changed it.
+
+What clients watch is looked at once a second, and only that: the store is the one place where
+every server and worker meets, so that no replica can miss what another one did. Clients of the
+handshake era ask by ``resources/subscribe``, those of the modern one by ``subscriptions/listen``.
+"""
+
+import hashlib
+import logging
+from collections import Counter
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, Final
+
+import anyio
+from mcp.server import MCPServer
+from mcp.server.context import ServerRequestContext
+from mcp.server.mcpserver.exceptions import ResourceError
+from mcp.server.subscriptions import InMemorySubscriptionBus, ListenHandler, ResourceUpdated
+from mcp.shared.exceptions import MCPError
+from mcp_types import (
+    INVALID_PARAMS,
+    EmptyResult,
+    InputRequiredResult,
+    SubscribeRequestParams,
+    SubscriptionsListenRequestParams,
+    SubscriptionsListenResult,
+    UnsubscribeRequestParams,
+)
+
+from mcp_orchestrator.clock import Clock
+from mcp_orchestrator.server.auth.caller import Caller, calling
+from mcp_orchestrator.server.auth.principal import LOCAL
+
+_log = logging.getLogger(__name__)
+_LOOK_EVERY: Final = 1.0
+#: The key of a connection's scratch state under which its subscriptions are.
+_STATE: Final = "mcp_orchestrator.subscriptions"
+
+Send = Callable[[str], Awaitable[None]]
+Context = ServerRequestContext[Any, Any]
+
+
+class ResourceWatch:
+    """Looks at watched resources, and tells whoever watches them of changes.
+
+    Args:
+        clock: the time.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self.bus = InMemorySubscriptionBus()
+        self._listen = ListenHandler(self.bus)
+        self._watched: Counter[str] = Counter()
+        self._seen: dict[str, str] = {}
+        self._subscribers: dict[tuple[int, str], Send] = {}
+        self._turn = anyio.Lock()
+
+    def serve(self, server: MCPServer[None]) -> None:
+        """Answer the subscriptions of a server's clients, of both eras."""
+        core = server._lowlevel_server  # pyright: ignore[reportPrivateUsage]  # no public way in
+
+        async def listen(
+            ctx: Context, params: SubscriptionsListenRequestParams
+        ) -> SubscriptionsListenResult:
+            wanted = params.notifications.resource_subscriptions or []
+            readable = [uri for uri in wanted if await _digest(server, uri) is not None]
+            chosen = params.notifications.model_copy(update={"resource_subscriptions": readable})
+            with self._watching(readable):
+                return await self._listen(ctx, params.model_copy(update={"notifications": chosen}))
+
+        async def subscribe(ctx: Context, params: SubscribeRequestParams) -> EmptyResult:
+            if (digest := await _digest(server, params.uri)) is None:
+                raise MCPError(code=INVALID_PARAMS, message=f"Unknown resource: {params.uri}")
+            connection = ctx.session._connection  # pyright: ignore[reportPrivateUsage]  # its end is nowhere else
+            mine: set[str] = connection.state.setdefault(_STATE, set[str]())
+            if not mine:
+                connection.exit_stack.callback(self._leave, connection, mine)
+            if params.uri not in mine:
+                mine.add(params.uri)
+                self._watched[params.uri] += 1
+                self._seen.setdefault(params.uri, digest)
+                self._subscribers[id(connection), params.uri] = ctx.session.send_resource_updated
+            return EmptyResult()
+
+        async def unsubscribe(ctx: Context, params: UnsubscribeRequestParams) -> EmptyResult:
+            connection = ctx.session._connection  # pyright: ignore[reportPrivateUsage]  # as above
+            mine: set[str] = connection.state.get(_STATE, set[str]())
+            if params.uri in mine:
+                mine.discard(params.uri)
+                self._forget(id(connection), params.uri)
+            return EmptyResult()
+
+        core.add_request_handler("subscriptions/listen", SubscriptionsListenRequestParams, listen)
+        core.add_request_handler("resources/subscribe", SubscribeRequestParams, subscribe)
+        core.add_request_handler("resources/unsubscribe", UnsubscribeRequestParams, unsubscribe)
+
+    @asynccontextmanager
+    async def lifespan(self, server: MCPServer[None]) -> AsyncGenerator[None]:
+        """Look at what is watched for as long as a server serves."""
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._look_for_ever, server)
+            yield
+            tasks.cancel_scope.cancel()
+
+    async def _look_for_ever(self, server: MCPServer[None]) -> None:
+        async with self._turn:  # over SSE every connection begins a lifespan; one look is enough
+            while True:
+                await self._clock.sleep(_LOOK_EVERY)
+                for uri in list(self._watched):
+                    await self._look(server, uri)
+
+    async def _look(self, server: MCPServer[None], uri: str) -> None:
+        with calling(Caller(LOCAL)):  # who may watch it was decided when they asked
+            digest = await _digest(server, uri)
+        if digest is None or self._seen.get(uri) == digest or uri not in self._watched:
+            return
+        known = uri in self._seen
+        self._seen[uri] = digest
+        if not known:
+            return
+        await self.bus.publish(ResourceUpdated(uri=uri))
+        for (_, watched), send in list(self._subscribers.items()):
+            if watched == uri:
+                try:
+                    await send(uri)
+                except Exception:  # a client that is going must not keep the others from knowing
+                    _log.debug("A client could not be told that %s changed.", uri, exc_info=True)
+
+    @contextmanager
+    def _watching(self, uris: list[str]) -> Generator[None]:
+        self._watched.update(uris)
+        try:
+            yield
+        finally:
+            for uri in uris:
+                self._release(uri)
+
+    def _leave(self, connection: object, mine: set[str]) -> None:
+        for uri in mine:
+            self._forget(id(connection), uri)
+
+    def _forget(self, connection: int, uri: str) -> None:
+        self._subscribers.pop((connection, uri), None)
+        self._release(uri)
+
+    def _release(self, uri: str) -> None:
+        self._watched[uri] -= 1
+        if self._watched[uri] <= 0:
+            del self._watched[uri]
+            self._seen.pop(uri, None)
+
+
+async def _digest(server: MCPServer[None], uri: str) -> str | None:
+    """Return a digest of what the caller reads there, or None where they can read nothing."""
+    try:
+        found = await server.read_resource(uri)
+    except ResourceError:
+        return None
+    if isinstance(found, InputRequiredResult):
+        return None
+    digest = hashlib.sha256()
+    for part in found:
+        digest.update(part.content if isinstance(part.content, bytes) else part.content.encode())
+    return digest.hexdigest()

@@ -1,0 +1,61 @@
+"""The official conformance suite against our own server object, with the suite's fixtures on it."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.conftest import require
+from tests.services.conformance_suite import failures, find_suite
+from tests.services.orchestrator import environment
+from tests.services.process import await_ready, free_port, stop_process
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url).is_success
+    except httpx.TransportError:
+        return False
+
+
+@pytest.fixture(scope="module")
+def conforming(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("conforming")
+    port = free_port()
+    log = folder / "server.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.mcp.conformance.serve", str(port)],
+            env=environment(folder),
+            cwd=Path(__file__).parents[2],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+        )
+    await_ready(process, lambda: _answers(f"http://127.0.0.1:{port}/health"), log)
+    yield f"http://127.0.0.1:{port}/mcp"
+    stop_process(process)
+
+
+@pytest.mark.parametrize("revision", ["2025-11-25", "2026-07-28"])
+def test_every_required_scenario_passes(conforming: str, tmp_path: Path, revision: str) -> None:
+    suite = require(find_suite)
+    required = _required(suite, revision)
+    failed, passed = failures(suite, conforming, tmp_path, "--requirements", revision)
+    ours = [line for line in failed if line.partition(":")[0] in required]
+    assert not ours, "\n".join(ours)
+    ran = {path.parent.name for path in tmp_path.glob("*/checks.json")}
+    missing = [name for name in required if not any(f"server-{name}-" in each for each in ran)]
+    assert not missing
+    assert passed >= len(required)
+
+
+def _required(suite: list[str], revision: str) -> set[str]:
+    folder = Path(suite[1]).parents[1] / "requirements"
+    text = (folder / f"{revision}.yaml").read_text()
+    section = text.partition("\nserver:\n")[2].partition("\nclient:\n")[0]
+    return set(re.findall(r"- ([a-z0-9-]+)", section))
