@@ -5,6 +5,7 @@ Usage: python dbos_workflows.py DATABASE_URL default|wal one|threads|async COUNT
 # pyright: basic, reportMissingImports=false
 
 import asyncio
+import gc
 import json
 import logging
 import sqlite3
@@ -81,6 +82,9 @@ async def warm_and_measure(count: int) -> dict[str, float]:
 
 if __name__ == "__main__":
     logging.disable(logging.ERROR)
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 100)  # as our commands do, so that neither has less of it
     if journal == "wal":
         with sqlite3.connect(url.removeprefix("sqlite:///")) as connection:
             connection.execute("PRAGMA journal_mode = WAL")

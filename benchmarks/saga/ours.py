@@ -11,6 +11,7 @@ from statistics import median, quantiles
 import anyio
 from prometheus_client import CollectorRegistry
 
+from mcp_orchestrator.collector import collect_rarely
 from mcp_orchestrator.saga import (
     JsonObject,
     JsonValue,
@@ -87,4 +88,5 @@ async def main(url: str, mode: str, count: int) -> None:
 
 
 if __name__ == "__main__":
+    collect_rarely()  # as every command does
     anyio.run(main, sys.argv[1], sys.argv[2], int(sys.argv[3]))

@@ -7,6 +7,7 @@ from typing import Annotated, cast
 import anyio
 import typer
 
+from mcp_orchestrator.collector import collect_rarely
 from mcp_orchestrator.settings import Settings, load_settings
 from mcp_orchestrator.telemetry.logs import configure_logs
 
@@ -29,6 +30,7 @@ def settings_from(**flags: object) -> Settings:
 
 def run_until_done(work: Callable[[], Awaitable[None]]) -> None:
     """Run to the end; an error that came through task groups is still one of ours."""
+    collect_rarely()
     try:
         anyio.run(work)
     except BaseExceptionGroup as group:

@@ -1,9 +1,9 @@
 """A saga's progress as the columns of its row, and back."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, cast
+from types import MappingProxyType
+from typing import Any, NamedTuple, cast
 
 from mcp_orchestrator.saga.definition import SagaDefinition
 from mcp_orchestrator.saga.progress import SagaProgress, StepProgress
@@ -20,8 +20,7 @@ FAR_FUTURE = datetime.fromisoformat("9999-12-31T00:00:00+00:00")
 _CONTEXT = "context"
 
 
-@dataclass(frozen=True, slots=True)
-class SagaRecord:
+class SagaRecord(NamedTuple):
     """A saga as its runner holds it in memory: what is on disk, and the right to write more.
 
     Attributes:
@@ -47,8 +46,12 @@ class SagaRecord:
     sequence: int
     head: str
     takeovers: int = 0
-    cipher: Cipher | None = field(default=None, compare=False, repr=False)
-    row: Mapping[str, Any] = field(default_factory=dict[str, Any], compare=False, repr=False)
+    cipher: Cipher | None = None
+    row: Mapping[str, Any] = MappingProxyType({})
+
+    def __repr__(self) -> str:
+        """Show whose record it is, and nothing of what may be secret."""
+        return f"SagaRecord({self.saga_id!r}, epoch={self.epoch}, sequence={self.sequence})"
 
     def idempotency_key(self, index: int) -> str:
         """Return a step's idempotency key: the same until the step was undone and runs anew."""
@@ -146,9 +149,12 @@ def progress_of(row: Mapping[Any, Any], cipher: Cipher | None = None) -> SagaPro
 _TIMES = {"started_at", "finished_at", "wake_at"}
 #: Each field with its default, which a column leaves out.
 _FIELDS = tuple(zip(StepProgress._fields, StepProgress(""), strict=True))
+_UNTOUCHED = StepProgress("")[1:]
 
 
 def _step_column(step: StepProgress) -> JsonObject:
+    if step[1:] == _UNTOUCHED:
+        return {"name": step.name}
     column: JsonObject = {}
     for (name, default), value in zip(_FIELDS, step, strict=True):
         if value is not default and value != default:

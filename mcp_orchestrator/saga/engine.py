@@ -18,6 +18,7 @@ from mcp_orchestrator.saga.catalog import KnownActions
 from mcp_orchestrator.saga.children import Children
 from mcp_orchestrator.saga.definition import SagaDefinition
 from mcp_orchestrator.saga.dispatcher import Dispatcher
+from mcp_orchestrator.saga.identity import new_saga_id
 from mcp_orchestrator.saga.intervention import Interventions
 from mcp_orchestrator.saga.journal import Journal, Origin, memo_place
 from mcp_orchestrator.saga.metrics import SagaMetrics
@@ -174,7 +175,7 @@ class SagaEngine(SagaReader):
         self.admit(definition)
         given = _checked(input)
         origin = Origin(user_id, ip_address, idempotency_key, parent_saga_id)
-        saga_id = f"saga_{uuid.uuid4().hex}"
+        saga_id = new_saga_id(self._clock.now())
         try:
             return await self._create(saga_id, definition, given, origin)
         except (DuplicateKeyError, BackendUnavailableError):

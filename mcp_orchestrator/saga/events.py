@@ -1,10 +1,10 @@
 """What can happen to a saga: the lines of its audit trail, and what its state is made of."""
 
-from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import NamedTuple
 
-from mcp_orchestrator.saga.values import JsonObject, JsonValue
+from mcp_orchestrator.saga.values import JsonObject
 
 
 class EventType(StrEnum):
@@ -43,8 +43,11 @@ class EventType(StrEnum):
     __hash__ = str.__hash__  # Enum's own is a Python function, and tables are asked all the time
 
 
-@dataclass(frozen=True, slots=True)
-class SagaEvent:
+#: What an event without data has; nobody changes an event's data.
+_NOTHING: JsonObject = {}
+
+
+class SagaEvent(NamedTuple):
     """One thing that happened.
 
     Attributes:
@@ -60,7 +63,7 @@ class SagaEvent:
     type: EventType
     at: datetime
     step: int | None = None
-    data: JsonObject = field(default_factory=dict[str, JsonValue])
+    data: JsonObject = _NOTHING
     error: str | None = None
     stack: str | None = None
     duration_ms: float | None = None

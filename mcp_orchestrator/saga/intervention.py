@@ -1,8 +1,6 @@
 """What a person can do to a saga that is finished or held: each with a reason, and audited."""
 
-import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from pydantic import JsonValue
 
@@ -13,6 +11,7 @@ from mcp_orchestrator.saga.checkpoint import SagaRecord, record_of
 from mcp_orchestrator.saga.dispatcher import Dispatcher
 from mcp_orchestrator.saga.events import EventType, SagaEvent
 from mcp_orchestrator.saga.evolution import evolve
+from mcp_orchestrator.saga.identity import new_saga_id
 from mcp_orchestrator.saga.journal import Journal, Origin
 from mcp_orchestrator.saga.orders import Order, Preview
 from mcp_orchestrator.saga.planning import is_to_undo, result_of
@@ -186,7 +185,7 @@ class Interventions:
         ]
         given = record.progress.context["input"] if new_input is None else as_json(new_input)
         forked = await self._journal.create(
-            f"saga_{uuid.uuid4().hex}", record.definition,
+            new_saga_id(self._clock.now()), record.definition,
             given if isinstance(given, dict) else {}, Origin(record.user_id, record.ip_address),
             [self._event(EventType.FORKED, data), *borrowed], leased=False,
         )  # fmt: skip
@@ -367,7 +366,7 @@ class Interventions:
             )
         mine = await self._load(saga_id)
         if erase:  # what is left to say of it is in plain text
-            mine = replace(mine, cipher=None)
+            mine = mine._replace(cipher=None)
         written = await self._journal.append(mine, events, release=True, erase=erase)
         self._dispatcher.nudge()
         return saga_view(written.row, written.progress)

@@ -1,7 +1,7 @@
 """The only one that writes what happens to sagas: checkpoint, audit events and memos together."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 import anyio
@@ -19,6 +19,9 @@ from mcp_orchestrator.store.chain import GENESIS
 from mcp_orchestrator.store.commits import GroupCommitter
 from mcp_orchestrator.store.sagas import CheckpointWrite, write_checkpoints
 from mcp_orchestrator.store.sealing import PlainVault, Vault
+
+#: What every write names: it is how a write that is on disk already is known.
+_HEAD = frozenset({"audit_sequence", "audit_hash"})
 
 Follow = Callable[[SagaProgress], Sequence[SagaEvent]]
 
@@ -127,7 +130,7 @@ class Journal:
             "body": definition.text,
             "created_at": now,
         }
-        record = replace(record, row={**row, "body": definition.body})
+        record = record._replace(row={**row, "body": definition.body})
         write = CheckpointWrite(saga_id, record.epoch, 0, row, body, trail.rows, key=key)
         await self._submit(write, record, trail.events)
         return record
@@ -175,9 +178,9 @@ class Journal:
             "lease_owner": owner,
         }
         memos = [_memo_row(record, *memo, now)] if memo is not None else []
-        extended = replace(extended, row={**record.row, **columns})
+        extended = extended._replace(row={**record.row, **columns})
         write = CheckpointWrite(
-            record.saga_id, record.epoch, record.sequence, columns,
+            record.saga_id, record.epoch, record.sequence, _changed(record.row, columns),
             events=trail.rows, memos=memos, consumed=consumed, erased_at=now if erase else None,
         )  # fmt: skip
         await self._submit(write, extended, trail.events)
@@ -206,6 +209,18 @@ class Journal:
 
 def _is_at_rest(progress: SagaProgress) -> bool:
     return progress.state.is_finished or progress.held_reason is not None
+
+
+def _changed(row: Mapping[str, object], columns: Mapping[str, object]) -> dict[str, object]:
+    """Leave out what is on disk already, so that the indexes of those columns are let alone.
+
+    Nothing but a new epoch lets anybody else write to the row, and the write checks the epoch.
+    """
+    return {
+        name: value
+        for name, value in columns.items()
+        if name in _HEAD or name not in row or row[name] != value
+    }
 
 
 def _memo_row(record: SagaRecord, name: str, value: JsonValue, now: datetime) -> dict[str, object]:

@@ -1,7 +1,6 @@
 """What events make of a saga: how far it is then, and the rows of its audit trail."""
 
 from collections.abc import Iterable
-from dataclasses import replace
 
 from mcp_orchestrator.saga.checkpoint import SagaRecord
 from mcp_orchestrator.saga.events import EventType, SagaEvent
@@ -83,8 +82,7 @@ class Trail:
         takeovers = self._record.takeovers
         if takeovers and any(event.type in _CLEARS_TAKEOVERS for event in self.events):
             takeovers = 0
-        return replace(
-            self._record,
+        return self._record._replace(
             progress=self.progress,
             sequence=self._sequence,
             head=self._head,

@@ -47,11 +47,14 @@ class BulkWriter:
             self._execute(connection, "insert new", names, rows)
 
     def update(self, connection: Connection, rows: Sequence[Row]) -> None:
-        """Change rows, which all have the same columns; the key is among them."""
-        if rows:
-            changed = (name for name in self._names if name in rows[0])
-            names = (*(name for name in changed if name != self._key), self._key)
-            self._execute(connection, "update", names, rows)
+        """Change rows; the key is among their columns, which may differ from row to row."""
+        alike: dict[tuple[str, ...], list[Row]] = {}
+        for row in rows:
+            alike.setdefault(tuple(row), []).append(row)
+        for given, members in alike.items():
+            changed = set(given) - {self._key}
+            names = (*(name for name in self._names if name in changed), self._key)
+            self._execute(connection, "update", names, members)
 
     def _execute(
         self, connection: Connection, verb: str, names: tuple[str, ...], rows: Sequence[Row]

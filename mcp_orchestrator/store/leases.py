@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import cast
 
-from sqlalchemy import ColumnElement, Connection, case, delete, exists, or_, select, update
+from sqlalchemy import ColumnElement, Connection, case, delete, exists, func, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -62,7 +62,9 @@ async def find_free(
     query = select(saga_checkpoints.c.saga_id).where(*_free(now, lost_by, lost))
     if without:
         query = query.where(saga_checkpoints.c.definition_hash.not_in(without))
-    query = query.order_by(saga_checkpoints.c.updated_at).limit(limit)
+    # Not by the column alone: both planners would walk its index through every finished saga.
+    oldest = func.coalesce(saga_checkpoints.c.updated_at, saga_checkpoints.c.started_at)
+    query = query.order_by(oldest).limit(limit)
     return (await connection.execute(query)).scalars().all()
 
 

@@ -1,9 +1,8 @@
 """The rows of the sagas: reading them, and writing many sagas' steps in a few statements."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from sqlalchemy import Connection, RowMapping, Select, delete, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -32,15 +31,15 @@ _MEMOS = BulkWriter(saga_memos)
 _KEYS = BulkWriter(saga_keys)
 
 
-@dataclass(frozen=True, slots=True)
-class CheckpointWrite:
+class CheckpointWrite(NamedTuple):
     """What one saga writes in one transaction.
 
     Attributes:
         saga_id: the saga.
         epoch: the epoch of the lease under which it is written.
         sequence: the number of the last audit event that the writer knows of.
-        checkpoint: the columns of the saga's row; all of them when ``definition`` is given.
+        checkpoint: the columns of the saga's row that change, and its audit head; for a new
+            saga all of them.
         definition: the definition's row, for a new saga only.
         events: rows of the audit trail, the first numbered ``sequence + 1``.
         memos: rows of memos.
@@ -56,7 +55,7 @@ class CheckpointWrite:
     definition: Columns | None = None
     events: Sequence[Columns] = ()
     memos: Sequence[Columns] = ()
-    consumed: Sequence[int] = field(default=())
+    consumed: Sequence[int] = ()
     key: Columns | None = None
     erased_at: datetime | None = None
 
@@ -155,7 +154,7 @@ def _write(connection: Connection, writes: Sequence[CheckpointWrite]) -> None:
     definitions = {row["definition_hash"]: row for write in writes if (row := write.definition)}
     _DEFINITIONS.insert_new(connection, list(definitions.values()))
     _CHECKPOINTS.insert(connection, created)
-    _CHECKPOINTS.update(connection, _last_of_each(changed))
+    _CHECKPOINTS.update(connection, _together(changed))
     _EVENTS.insert(connection, [row for write in writes for row in write.events])
     _MEMOS.insert(connection, [row for write in writes for row in write.memos])
     _KEYS.insert(connection, [write.key for write in writes if write.key is not None])
@@ -176,9 +175,13 @@ def _erase(connection: Connection, saga_id: str, now: datetime) -> None:
         connection.execute(delete(table).where(table.c.saga_id == saga_id))
 
 
-def _last_of_each(changed: Sequence[Columns]) -> Sequence[Columns]:
-    """Keep the last change of each row: one statement changes a row once."""
-    return list({row["saga_id"]: row for row in changed}.values())
+def _together(changed: Sequence[Columns]) -> Sequence[Columns]:
+    """Put the changes of a row together: one statement changes a row once."""
+    rows: dict[object, Columns] = {}
+    for row in changed:
+        earlier = rows.get(row["saga_id"])
+        rows[row["saga_id"]] = row if earlier is None else {**earlier, **row}
+    return list(rows.values())
 
 
 #: What a vault finds a saga's cipher by.

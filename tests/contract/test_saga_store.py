@@ -228,9 +228,9 @@ async def test_a_write_whose_answer_was_lost_is_not_done_twice(
     journal = Journal(committer, SystemClock(), "mine")
     record = await journal.create("s", DEFINITION, {}, Origin(), [], leased=True)
     event = step_start()
-    after = await journal.append(record, [event])
-    assert await journal.append(record, [event]) == after
-    assert await load(database, "s") == after
+    after = (await journal.append(record, [event]))._replace(row={})
+    assert (await journal.append(record, [event]))._replace(row={}) == after
+    assert (await load(database, "s"))._replace(row={}) == after
 
 
 async def test_migration_goes_down_and_up_with_data_in_it(
