@@ -7,6 +7,7 @@ from mcp_orchestrator.sandbox.opening import DEFAULT_IMAGE, BackendChoice, open_
 from mcp_orchestrator.sandbox.policy import Decision, RiskPolicy
 from mcp_orchestrator.sandbox.request import ExecutionRequest, Limits, TestRequest
 from mcp_orchestrator.sandbox.result import (
+    Coverage,
     ExecutionResult,
     Frame,
     RunStatus,
@@ -22,6 +23,7 @@ __all__ = [
     "DEFAULT_IMAGE",
     "Artifact",
     "BackendChoice",
+    "Coverage",
     "Decision",
     "ExecutionRequest",
     "ExecutionResult",

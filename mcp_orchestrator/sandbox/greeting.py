@@ -15,7 +15,7 @@ _PACKAGE = "mcp_orchestrator.sandbox.guest"
 #: In the order in which they import one another; after the supervisor, what few runs need.
 _MODULES = (
     "frames", "json_text", "signals", "walls", "capture", "artifacts", "program", "supervisor",
-    "assertions", "report", "pytest_cases", "unittest_cases", "cases", "session",
+    "assertions", "report", "pytest_cases", "unittest_cases", "reached", "cases", "session",
 )  # fmt: skip
 
 

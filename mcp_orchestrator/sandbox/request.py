@@ -88,6 +88,7 @@ class TestRequest:
         saga_id: the saga on whose behalf, if any.
         task_id: the queue task on whose behalf, if any.
         allow_risky: run even when the risk score says refuse; isolation stays the same.
+        coverage: say which lines of the program were reached; takes some 50 ms more.
     """
 
     __test__ = False  # pytest would take the name for a test class
@@ -101,6 +102,7 @@ class TestRequest:
     saga_id: str | None = None
     task_id: str | None = None
     allow_risky: bool = False
+    coverage: bool = False
 
 
 def check_request(request: ExecutionRequest) -> None:

@@ -109,6 +109,26 @@ class TestCase:
 
 
 @dataclass(frozen=True)
+class Coverage:
+    """How much of the given program its tests reached.
+
+    Attributes:
+        statements: how many statements it has.
+        missing: the lines of those that were not run.
+    """
+
+    statements: int
+    missing: tuple[int, ...]
+
+    @property
+    def percent(self) -> float:
+        """Statements that were run, of a hundred; all of a program that has none."""
+        if self.statements == 0:
+            return 100.0
+        return round(100 * (self.statements - len(self.missing)) / self.statements, 1)
+
+
+@dataclass(frozen=True)
 class TestReport:
     """What became of every test of a request.
 
@@ -118,6 +138,8 @@ class TestReport:
         passed: how many passed.
         failed: how many failed or ended in an error.
         all_passed: True when the tests ended, at least one passed and none failed.
+        coverage: what of the program was reached; None when it was not asked for, when the
+            sandbox has no coverage package, or when the tests did not end.
     """
 
     __test__ = False
@@ -127,6 +149,7 @@ class TestReport:
     passed: int
     failed: int
     all_passed: bool
+    coverage: Coverage | None = None
 
 
 @dataclass(frozen=True)

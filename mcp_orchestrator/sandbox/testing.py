@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mcp_orchestrator.sandbox.request import ExecutionRequest, TestRequest
 from mcp_orchestrator.sandbox.result import (
+    Coverage,
     ExecutionResult,
     Frame,
     RunStatus,
@@ -28,7 +29,7 @@ class _FrameLine(BaseModel):
 
 
 class _Line(BaseModel):
-    """One line of the report: a start, a case or the end."""
+    """One line of the report: a start, a case, the lines reached or the end."""
 
     model_config = ConfigDict(frozen=True)
     nonce: str
@@ -39,6 +40,8 @@ class _Line(BaseModel):
     message: str = ""
     frames: tuple[_FrameLine, ...] = ()
     end: int | None = Field(default=None, ge=0)
+    statements: int | None = Field(default=None, ge=0)
+    missing: tuple[int, ...] = ()
 
 
 def as_execution(request: TestRequest) -> ExecutionRequest:
@@ -63,7 +66,8 @@ def name_of_tests(request: TestRequest) -> str:
 
 def guest_settings(request: TestRequest, nonce: str) -> Mapping[str, str]:
     """Return what the guest's test runner is told."""
-    return {"module": request.module_name, "nonce": nonce}
+    settings = {"module": request.module_name, "nonce": nonce}
+    return settings | {"coverage": "1"} if request.coverage else settings
 
 
 def read_report(report: bytes, nonce: str, run: ExecutionResult) -> TestReport:
@@ -77,6 +81,7 @@ def read_report(report: bytes, nonce: str, run: ExecutionResult) -> TestReport:
     cases: list[TestCase] = []
     running: str | None = None
     ended: int | None = None
+    coverage: Coverage | None = None
     for raw in report.splitlines()[: 2 * _MOST_CASES + 1]:
         line = _parse(raw, nonce)
         if line is None:
@@ -88,6 +93,8 @@ def read_report(report: bytes, nonce: str, run: ExecutionResult) -> TestReport:
             running = None
         elif line.end is not None:
             ended = line.end
+        elif line.statements is not None:
+            coverage = Coverage(line.statements, line.missing)
     complete = ended == len(cases) and running is None
     if not complete:
         name = running if running is not None else "tests"
@@ -95,7 +102,7 @@ def read_report(report: bytes, nonce: str, run: ExecutionResult) -> TestReport:
     passed = sum(case.outcome == "passed" for case in cases)
     failed = sum(case.outcome in {"failed", "error"} for case in cases)
     all_passed = complete and passed > 0 and failed == 0 and run.status is RunStatus.OK
-    return TestReport(run, tuple(cases), passed, failed, all_passed)
+    return TestReport(run, tuple(cases), passed, failed, all_passed, coverage)
 
 
 def _parse(raw: bytes, nonce: str) -> _Line | None:

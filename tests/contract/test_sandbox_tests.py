@@ -161,3 +161,30 @@ async def test_bad_test_requests_are_refused(sandbox: Sandbox) -> None:
         await report(sandbox, "  ")
     with pytest.raises(InvalidInputError):
         await report(sandbox, "assert 1", module_name="../x")
+
+
+BRANCHES = (
+    "def sign(x):\n    if x < 0:\n        return -1\n    return 1\n\ndef never():\n    pass\n"
+)
+
+
+@pytest.mark.parametrize(
+    "tests",
+    [
+        "assert sign(3) == 1",
+        "import unittest\nclass T(unittest.TestCase):\n    def test(self): sign(1)\n",
+        "import pytest\n@pytest.mark.parametrize('x', [1, 2])\ndef test(x): assert sign(x)\n",
+    ],
+)
+async def test_the_lines_that_no_test_reached_are_named(sandbox: Sandbox, tests: str) -> None:
+    result = await report(sandbox, tests, BRANCHES, coverage=True)
+    assert result.all_passed, result
+    assert result.coverage is not None
+    assert (result.coverage.statements, result.coverage.missing) == (6, (3, 7))
+    assert result.coverage.percent == 66.7
+
+
+async def test_nothing_is_measured_unasked_or_of_tests_that_do_not_end(sandbox: Sandbox) -> None:
+    assert (await report(sandbox, "assert sign(1)", BRANCHES)).coverage is None
+    ended = await report(sandbox, "import os; os._exit(0)", BRANCHES, coverage=True)
+    assert ended.coverage is None

@@ -20,7 +20,8 @@ from tests.services.process import (
     stop_process,
 )
 
-_ROOT = "root-bookworm-1.tar"
+_ROOT = "root-bookworm-2.tar"
+_PACKAGES = "python3,python3-pytest,python3-coverage"
 IMAGE = "mcp-orchestrator-sandbox:latest"
 
 
@@ -63,13 +64,13 @@ def _mirror() -> str:
 
 
 def root_file_system() -> Path:
-    """Return a tar file with a small Debian, its Python and pytest; made when it is not there."""
+    """Return a tar file with a small Debian, its Python, pytest and coverage; made when it is not there."""
     packed = cache_folder() / _ROOT
     if packed.exists():
         return packed
     debootstrap = find_program("debootstrap")
     work = cache_folder() / f"root-{os.getpid()}"
-    command = [debootstrap, "--variant=minbase", "--include=python3,python3-pytest", "bookworm"]
+    command = [debootstrap, "--variant=minbase", f"--include={_PACKAGES}", "bookworm"]
     done = subprocess.run([*command, str(work), _mirror()], check=False, capture_output=True)
     try:
         if done.returncode != 0:

@@ -12,7 +12,9 @@ from mcp_orchestrator.errors import SandboxUnavailableError
 from mcp_orchestrator.sandbox.guest.pytest_cases import SITE
 
 _SYSTEM_PYTHON = "/usr/bin/python3"
-_TEST_PACKAGES = ("pytest", "_pytest", "pluggy", "iniconfig", "packaging", "pygments", "py")
+_TEST_PACKAGES = (
+    "pytest", "_pytest", "pluggy", "iniconfig", "packaging", "pygments", "py", "coverage",
+)  # fmt: skip
 #: Exits 0 when an interpreter can be the guest: pytest needs one more package before 3.11.
 _FITNESS = "import ctypes, json, resource, sys; sys.exit(sys.version_info < (3, 11))"
 
@@ -132,7 +134,7 @@ def _system_folders() -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
 
 
 def _test_packages() -> list[tuple[str, str]]:
-    """Return pytest and what it imports, from the server's own site-packages."""
+    """Return pytest with what it imports, and coverage, from the server's own site-packages."""
     packages: list[tuple[str, str]] = []
     for name in _TEST_PACKAGES:
         spec = find_spec(name)

@@ -18,6 +18,7 @@ from types import CodeType, CoroutineType, FunctionType, ModuleType
 from typing import Any, cast
 
 from mcp_orchestrator.sandbox.guest import assertions, pytest_cases, unittest_cases
+from mcp_orchestrator.sandbox.guest import reached as measuring
 from mcp_orchestrator.sandbox.guest.report import Reporter, has_assertion
 
 _REPORT_DESCRIPTOR = 3
@@ -33,6 +34,9 @@ def run(request: dict[str, Any]) -> int:
     path = os.path.join(folder, request["main"])
     with open(path, encoding="utf-8") as file:
         source = file.read()
+    reached = None
+    if settings.get("coverage"):
+        reached = measuring.measure(os.path.join(folder, f"{settings['module']}.py"))
     started = time.perf_counter()
     try:
         tree = ast.parse(source, path)
@@ -52,6 +56,8 @@ def run(request: dict[str, Any]) -> int:
         pytest_cases.run(path, solution, reporter)
     else:
         _Collector(path, solution, reporter).run(tree)
+    if reached is not None:
+        reached.tell(reporter)
     reporter.end()
     return 0 if reporter.count and not reporter.failed else 1
 

@@ -20,6 +20,7 @@ _MOST_FRAMES = 4
 _MOST_LOCALS = 12
 _LONGEST_LOCAL = 160
 _LONGEST_MESSAGE = 4000
+_MOST_LINES = 5000
 
 
 class Reporter:
@@ -86,6 +87,10 @@ class Reporter:
                 self.raised(name, seconds, error)
         else:
             self.case(name, "passed", time.perf_counter() - started)
+
+    def reached(self, statements: int, missing: list[int]) -> None:
+        """Say how many statements the program has, and the lines of those that were not run."""
+        self._write({"statements": statements, "missing": missing[:_MOST_LINES]})
 
     def end(self) -> None:
         """Say that every test had its turn."""

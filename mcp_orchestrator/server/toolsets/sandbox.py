@@ -22,6 +22,7 @@ from pydantic import BaseModel, Field
 from mcp_orchestrator.errors import InvalidInputError, OrchestratorError
 from mcp_orchestrator.sandbox import (
     Artifact,
+    Coverage,
     ExecutionRequest,
     ExecutionResult,
     Limits,
@@ -108,8 +109,17 @@ class TestView(BaseModel):
 
     name: str
     outcome: str
+    duration_seconds: float
     message: str
     frames: list[str] = Field(description="Last frames of the failure, with local values.")
+
+
+class CoverageView(BaseModel):
+    """How much of the program its tests reached."""
+
+    percent: float = Field(description="Statements that were run, of a hundred.")
+    statements: int
+    missing_lines: list[int]
 
 
 class TestRunView(BaseModel):
@@ -119,6 +129,7 @@ class TestRunView(BaseModel):
     passed: int
     failed: int
     tests: list[TestView]
+    coverage: CoverageView | None = Field(description="Of the code; null if it was not measured.")
     run: RunView
 
 
@@ -248,6 +259,7 @@ def view_tests(report: TestReport) -> TestRunView:
             TestView(
                 name=case.name,
                 outcome=case.outcome,
+                duration_seconds=case.duration_seconds,
                 message=case.message,
                 frames=[
                     f"{frame.function}:{frame.line} {frame.source.strip()} "
@@ -257,7 +269,18 @@ def view_tests(report: TestReport) -> TestRunView:
             )
             for case in report.cases
         ],
+        coverage=_view_coverage(report.coverage),
         run=view_run(report.run),
+    )
+
+
+def _view_coverage(coverage: Coverage | None) -> CoverageView | None:
+    if coverage is None:
+        return None
+    return CoverageView(
+        percent=coverage.percent,
+        statements=coverage.statements,
+        missing_lines=list(coverage.missing),
     )
 
 
@@ -365,6 +388,9 @@ def register(server: MCPServer[None], runtime: Workspace) -> None:
         ],
         timeout_seconds: TimeoutSeconds = 20,
         memory_megabytes: MemoryMegabytes = 256,
+        coverage: Annotated[
+            bool, Field(description="Say which lines of the code no test reached.")
+        ] = True,
     ) -> TestRunView:
         """Run tests against a program and see each test's outcome.
 
@@ -372,5 +398,5 @@ def register(server: MCPServer[None], runtime: Workspace) -> None:
         their local variables.
         """
         limits = Limits(wall_seconds=timeout_seconds, memory_bytes=memory_megabytes << 20)
-        report = await runtime.sandbox.run_tests(TestRequest(code=code, tests=tests, limits=limits))
-        return view_tests(report)
+        request = TestRequest(code=code, tests=tests, limits=limits, coverage=coverage)
+        return view_tests(await runtime.sandbox.run_tests(request))
