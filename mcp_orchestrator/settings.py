@@ -174,6 +174,15 @@ class Settings(BaseSettings):
     sandbox_image: str = Field(
         default="mcp-orchestrator-sandbox:latest", description="Image of the Docker sandbox."
     )
+    sandbox_profiles: dict[str, str] = Field(
+        default_factory=dict[str, str],
+        description="More profiles, as JSON: by name an image (Docker), or the folder of a virtual"
+        " environment (bubblewrap). `data` is there once `sandbox build` has made it.",
+    )
+    sandbox_preload: list[str] = Field(
+        default=["numpy", "pandas", "matplotlib.pyplot"],
+        description="What waiting workers of these profiles import ahead, where it is there.",
+    )
     sandbox_warm: int = Field(default=2, ge=0, le=64, description="Started workers that wait.")
     sandbox_concurrency: int = Field(
         default=8, ge=1, le=256, description="Runs at the same time; more wait their turn."
@@ -306,6 +315,11 @@ class Settings(BaseSettings):
         """Add the TOML file below the environment."""
         toml = TomlConfigSettingsSource(settings_cls, config_file())
         return init_settings, env_settings, dotenv_settings, toml, file_secret_settings
+
+    @property
+    def sandbox_environments(self) -> Path:
+        """Where `sandbox build` makes the virtual environments of bubblewrap's profiles."""
+        return self.data_dir / "profiles"
 
     @property
     def store_url(self) -> str:

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
 import typer
 from rich.console import Console
@@ -12,9 +12,12 @@ from rich.table import Table
 from mcp_orchestrator.cli.running import DataDir, run_until_done, settings_from
 from mcp_orchestrator.clock import SystemClock
 from mcp_orchestrator.runtime import open_runs
-from mcp_orchestrator.sandbox import RiskPolicy, build_image, open_sandbox
+from mcp_orchestrator.sandbox import PLAIN, RiskPolicy, build_image, open_sandbox
+from mcp_orchestrator.sandbox.bubblewrap.building import DATA_PACKAGES, build_environment
 from mcp_orchestrator.sandbox.docker.building import Profile
+from mcp_orchestrator.sandbox.profiles import profile_image
 from mcp_orchestrator.sandbox.selftest import AttemptResult, selftest
+from mcp_orchestrator.settings import Settings
 from mcp_orchestrator.store.run_chain import RunTampering
 
 app = typer.Typer(help="Make the sandbox's image; test its walls.", no_args_is_help=True)
@@ -62,19 +65,31 @@ def run_selftest(
 
 @app.command()
 def build(
-    profile: Annotated[str, typer.Option(help="plain, or data for numpy and its kin.")] = "plain",
+    profile: Annotated[
+        str, typer.Option(help="plain, data for numpy and its kin, or a name of your own.")
+    ] = "plain",
+    backend: Annotated[
+        str | None, typer.Option(help="docker, or bubblewrap for a virtual environment.")
+    ] = None,
+    package: Annotated[
+        list[str] | None, typer.Option(help="What pip puts into the virtual environment.")
+    ] = None,
     tag: Annotated[str | None, typer.Option(help="The image's name; else the setting.")] = None,
     folder: Annotated[Path | None, typer.Option(help="Build a Dockerfile of your own.")] = None,
     from_root: Annotated[
         Path | None, typer.Option(help="Import a root file system (tar); needs no registry.")
     ] = None,
 ) -> None:
-    """Make the image that Docker sandboxes are started from."""
-    settings = settings_from(log_level="ERROR")
-    name = tag or settings.sandbox_image
-    if profile not in ("plain", "data"):
-        raise typer.BadParameter("Choose plain or data.", param_hint="--profile")
+    """Make the image that Docker sandboxes are started from, or a profile for bubblewrap."""
+    settings = settings_from(sandbox=backend, log_level="ERROR")
+    if settings.sandbox == "bubblewrap":
+        _build_environment(settings, profile, package)
+        return
+    stages = get_args(Profile)
+    if profile not in stages and folder is None and from_root is None:
+        raise typer.BadParameter(f"Choose {' or '.join(stages)}.", param_hint="--profile")
     chosen: Profile = "data" if profile == "data" else "plain"
+    name = tag or (settings.sandbox_image if profile == PLAIN else profile_image(profile))
 
     async def run() -> None:
         digest = await build_image(
@@ -85,6 +100,23 @@ def build(
             root=from_root,
         )
         typer.echo(f"{name} {digest}")
+
+    run_until_done(run)
+
+
+def _build_environment(settings: Settings, profile: str, packages: list[str] | None) -> None:
+    if profile == PLAIN or not profile.isidentifier():
+        raise typer.BadParameter(
+            "bubblewrap's plain profile is this machine's Python; name another.",
+            param_hint="--profile",
+        )
+    wanted = packages or (list(DATA_PACKAGES) if profile == "data" else [])
+    if not wanted:
+        raise typer.BadParameter("Say what to put into it.", param_hint="--package")
+
+    async def run() -> None:
+        made = await build_environment(settings.sandbox_environments / profile, wanted)
+        typer.echo(f"{profile} {made}")
 
     run_until_done(run)
 

@@ -8,7 +8,7 @@ from pydantic import JsonValue, TypeAdapter
 
 from mcp_orchestrator.errors import InvalidInputError
 from mcp_orchestrator.queue import TaskContext, TaskHandler
-from mcp_orchestrator.sandbox import ExecutionRequest, ExecutionResult, Limits, Sandbox
+from mcp_orchestrator.sandbox import PLAIN, ExecutionRequest, ExecutionResult, Limits, Sandbox
 
 _Result = TypeAdapter(ExecutionResult)
 #: Files may be large and need not be text; they are read by run://{id}/artifacts/{path}.
@@ -41,6 +41,7 @@ def sandbox_handler(sandbox: Sandbox) -> TaskHandler:
             stdin=str(payload.get("stdin", "")),
             limits=Limits(wall_seconds=float(seconds)),
             task_id=context.task_id,
+            profile=str(payload.get("profile", PLAIN)),
         )
         result = await sandbox.run(request)
         plain = _Result.dump_python(result, mode="json", exclude=_CONTENTS)

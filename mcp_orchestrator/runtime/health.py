@@ -78,7 +78,10 @@ async def _queue(runtime: Runtime) -> PartHealth:
 async def _sandbox(runtime: Runtime) -> PartHealth:
     async def check() -> str:
         status = await runtime.sandbox.check()
-        return f"{status.version}, Python {status.interpreter}; holds: {', '.join(status.layers)}"
+        return (
+            f"{status.version}, Python {status.interpreter}; profiles: "
+            f"{', '.join(status.profiles)}; holds: {', '.join(status.layers)}"
+        )
 
     return await _answer("sandbox", runtime.sandbox.backend_name, check, required=True)
 

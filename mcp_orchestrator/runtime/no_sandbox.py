@@ -2,6 +2,7 @@
 
 from mcp_orchestrator.errors import SandboxUnavailableError
 from mcp_orchestrator.sandbox.port import Worker
+from mcp_orchestrator.sandbox.profiles import PLAIN, Profiles
 from mcp_orchestrator.sandbox.request import Limits
 
 
@@ -14,11 +15,16 @@ class NoBackend:
 
     name = "none"
     version = "none"
+    profiles = Profiles()
 
     def __init__(self, error: SandboxUnavailableError) -> None:
         self._error = error
 
-    def begin(self, limits: Limits) -> "_NeverReady":  # noqa: ARG002 - the port's signature
+    async def prepare(self, profile: str) -> None:  # noqa: ARG002 - the port's signature
+        """Refuse, with the reason."""
+        raise SandboxUnavailableError(self._error.message, remedy=self._error.remedy)
+
+    def begin(self, limits: Limits, profile: str = PLAIN) -> "_NeverReady":  # noqa: ARG002 - the port's signature
         """Return a worker that never gets ready."""
         return _NeverReady(self._error)
 

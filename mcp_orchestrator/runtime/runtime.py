@@ -35,7 +35,7 @@ from mcp_orchestrator.runtime.providers import ProviderFactory, Providers
 from mcp_orchestrator.runtime.queue_step import QUEUE_STEP, queue_action
 from mcp_orchestrator.runtime.signals import SagasOfSignals
 from mcp_orchestrator.saga import SagaEngine, SagaMetrics
-from mcp_orchestrator.sandbox import RiskPolicy, Sandbox, SandboxMetrics, open_sandbox
+from mcp_orchestrator.sandbox import Profiles, RiskPolicy, Sandbox, SandboxMetrics, open_sandbox
 from mcp_orchestrator.settings import Settings
 from mcp_orchestrator.store.anchors import AnchorKey
 from mcp_orchestrator.store.commits import GroupCommitter
@@ -302,6 +302,8 @@ async def _open_sandbox(
             settings.sandbox,
             docker_host=settings.docker_host,
             image=settings.sandbox_image,
+            profiles=Profiles(settings.sandbox_profiles, tuple(settings.sandbox_preload)),
+            environments_folder=settings.sandbox_environments,
             warm=settings.sandbox_warm,
             concurrency=settings.sandbox_concurrency,
             risk_policy=RiskPolicy(settings.sandbox_risk_strict, settings.sandbox_risk_refuse),

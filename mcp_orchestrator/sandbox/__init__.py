@@ -5,6 +5,7 @@ from mcp_orchestrator.sandbox.docker.building import build_image
 from mcp_orchestrator.sandbox.metrics import SandboxMetrics
 from mcp_orchestrator.sandbox.opening import DEFAULT_IMAGE, BackendChoice, open_sandbox
 from mcp_orchestrator.sandbox.policy import Decision, RiskPolicy
+from mcp_orchestrator.sandbox.profiles import PLAIN, Profiles
 from mcp_orchestrator.sandbox.request import ExecutionRequest, Limits, TestRequest
 from mcp_orchestrator.sandbox.result import (
     Coverage,
@@ -21,6 +22,7 @@ from mcp_orchestrator.sandbox.sessions import SessionView
 
 __all__ = [
     "DEFAULT_IMAGE",
+    "PLAIN",
     "Artifact",
     "BackendChoice",
     "Coverage",
@@ -29,6 +31,7 @@ __all__ = [
     "ExecutionResult",
     "Frame",
     "Limits",
+    "Profiles",
     "RiskFinding",
     "RiskPolicy",
     "RiskReport",

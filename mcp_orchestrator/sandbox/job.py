@@ -9,6 +9,7 @@ from mcp_orchestrator.errors import InvalidInputError
 from mcp_orchestrator.sandbox import layers
 from mcp_orchestrator.sandbox.artifacts import ARTIFACT_LIMITS
 from mcp_orchestrator.sandbox.conversation import Transcript
+from mcp_orchestrator.sandbox.guest.program import PRELOAD_ENVIRONMENT
 from mcp_orchestrator.sandbox.outcome import judge
 from mcp_orchestrator.sandbox.port import Usage, Worker
 from mcp_orchestrator.sandbox.request import LANGUAGES, MEBIBYTE, ExecutionRequest
@@ -24,8 +25,7 @@ _ENVIRONMENT: Final = {
     "TMPDIR": "/tmp",
     "LANG": "C.UTF-8",
     "PYTHONDONTWRITEBYTECODE": "1",
-    "MPLBACKEND": "Agg",
-    "MPLCONFIGDIR": "/tmp/matplotlib",
+    **PRELOAD_ENVIRONMENT,
 }
 
 

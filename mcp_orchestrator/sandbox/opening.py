@@ -1,5 +1,7 @@
 """Choosing a back end: Docker if it answers and has the image, else bubblewrap, else a refusal."""
 
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from mcp_orchestrator.clock import Clock
@@ -9,6 +11,7 @@ from mcp_orchestrator.sandbox.docker.backend import DockerBackend
 from mcp_orchestrator.sandbox.metrics import SandboxMetrics
 from mcp_orchestrator.sandbox.policy import RiskPolicy
 from mcp_orchestrator.sandbox.port import Backend
+from mcp_orchestrator.sandbox.profiles import Profiles, environments, profile_image
 from mcp_orchestrator.sandbox.sandbox import Sandbox
 from mcp_orchestrator.store.runs import RunStore
 
@@ -22,6 +25,8 @@ async def open_sandbox(
     clock: Clock,
     docker_host: str | None = None,
     image: str = DEFAULT_IMAGE,
+    profiles: Profiles | None = None,
+    environments_folder: Path | None = None,
     warm: int = 2,
     concurrency: int = 8,
     risk_policy: RiskPolicy | None = None,
@@ -37,6 +42,8 @@ async def open_sandbox(
         clock: for deadlines and times.
         docker_host: the engine's URL; None for ``DOCKER_HOST`` or the usual socket.
         image: the image that containers are made from.
+        profiles: images or virtual environments that can be asked for instead.
+        environments_folder: where ``sandbox build`` makes virtual environments.
         warm: how many started workers wait.
         concurrency: how many runs go on at the same time; more of them wait their turn.
         risk_policy: from which risk scores on a program is run strictly, or refused.
@@ -48,7 +55,8 @@ async def open_sandbox(
     Raises:
         SandboxUnavailableError: no isolation can be had, with each reason and remedy.
     """
-    backend = await _open_backend(choice, docker_host, image)
+    doors = _Doors(docker_host, image, profiles or Profiles(), environments_folder)
+    backend = await _open_backend(choice, doors)
     sandbox = Sandbox(
         backend,
         clock=clock,
@@ -68,16 +76,34 @@ async def open_sandbox(
     return sandbox
 
 
-async def _open_backend(choice: BackendChoice, docker_host: str | None, image: str) -> Backend:
+@dataclass(frozen=True)
+class _Doors:
+    """The ways to each back end."""
+
+    docker_host: str | None
+    image: str
+    profiles: Profiles
+    environments: Path | None
+
+    async def docker(self) -> Backend:
+        profiles = self.profiles.beside({"data": profile_image("data")})
+        return await DockerBackend.open(self.docker_host, self.image, profiles)
+
+    async def bubblewrap(self) -> Backend:
+        profiles = self.profiles.beside(environments(self.environments))
+        return await BubblewrapBackend.open(profiles=profiles)
+
+
+async def _open_backend(choice: BackendChoice, doors: _Doors) -> Backend:
     if choice == "bubblewrap":
-        return await BubblewrapBackend.open()
+        return await doors.bubblewrap()
     if choice == "docker":
-        return await DockerBackend.open(docker_host, image)
+        return await doors.docker()
     try:
-        return await DockerBackend.open(docker_host, image)
+        return await doors.docker()
     except SandboxUnavailableError as without_docker:
         try:
-            return await BubblewrapBackend.open()
+            return await doors.bubblewrap()
         except SandboxUnavailableError as without_bubblewrap:
             raise SandboxUnavailableError(
                 f"{without_docker.message} {without_bubblewrap.message}",

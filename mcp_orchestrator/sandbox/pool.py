@@ -6,6 +6,7 @@ from mcp_orchestrator.clock import Clock
 from mcp_orchestrator.errors import SandboxUnavailableError
 from mcp_orchestrator.sandbox.metrics import SandboxMetrics
 from mcp_orchestrator.sandbox.port import Backend, StartingWorker, Worker
+from mcp_orchestrator.sandbox.profiles import PLAIN
 from mcp_orchestrator.sandbox.request import Limits
 
 _STALE_SECONDS = 600.0
@@ -14,29 +15,32 @@ _IDLE_SECONDS = 300.0
 
 
 class WarmPool:
-    """A few started workers of one profile; another profile is started when it is asked for.
+    """A few started workers of one profile; other limits are started when they are asked for.
 
     Refilling only begins workers, which then start in processes of their own, so it needs no task
     in the background; call ``refill`` when a run has ended, not while it competes for the machine.
 
     Args:
         backend: who starts them.
-        profile: the limits they are started with.
+        limits: the limits they are started with.
         size: how many are kept; 0 starts each when it is needed.
         clock: for their age.
+        profile: what there is to import inside.
         metrics: is told of every worker taken.
     """
 
     def __init__(
         self,
         backend: Backend,
-        profile: Limits,
+        limits: Limits,
         size: int,
         clock: Clock,
         *,
+        profile: str = PLAIN,
         metrics: SandboxMetrics | None = None,
     ) -> None:
         self._backend = backend
+        self._limits = limits
         self._profile = profile
         self._size = size
         self._clock = clock
@@ -54,7 +58,8 @@ class WarmPool:
     def refill(self) -> None:
         """Begin as many workers as are missing."""
         while self._open and len(self._waiting) < self._size:
-            self._waiting.append((self._clock.monotonic(), self._backend.begin(self._profile)))
+            starting = self._backend.begin(self._limits, self._profile)
+            self._waiting.append((self._clock.monotonic(), starting))
 
     async def take(self, limits: Limits) -> Worker:
         """Return a worker that waits for its request, confined to the limits.
@@ -67,7 +72,7 @@ class WarmPool:
         warm = worker is not None
         if worker is None:
             self.misses += 1
-            worker = await self._backend.begin(limits).ready()
+            worker = await self._backend.begin(limits, self._profile).ready()
         try:
             await worker.confine(limits)
         except BaseException:
@@ -99,7 +104,7 @@ class WarmPool:
 
     def _fits(self, limits: Limits) -> bool:
         """Tell whether a waiting worker can still be given these limits."""
-        return self._backend.can_confine(self._profile, limits)
+        return self._backend.can_confine(self._limits, limits)
 
     async def close(self) -> None:
         """Give up every worker that waits, and begin no more."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from mcp_orchestrator.sandbox.layers import GuestFacts
+from mcp_orchestrator.sandbox.profiles import PLAIN, Profiles
 from mcp_orchestrator.sandbox.request import Limits
 
 
@@ -104,7 +105,21 @@ class Backend(Protocol):
         """The version of the program that isolates."""
         ...
 
-    def begin(self, limits: Limits) -> StartingWorker:
+    @property
+    def profiles(self) -> Profiles:
+        """What can be asked for to import inside."""
+        ...
+
+    async def prepare(self, profile: str) -> None:
+        """Find what a profile is made of, once, before its first worker is begun.
+
+        Raises:
+            InvalidInputError: there is no such profile.
+            SandboxUnavailableError: what it is made of is not there.
+        """
+        ...
+
+    def begin(self, limits: Limits, profile: str = PLAIN) -> StartingWorker:
         """Start a worker without waiting for it."""
         ...
 

@@ -43,7 +43,7 @@ def record_of(
         ],
         backend=result.backend,
         layers=list(result.layers),
-        limits=asdict(request.limits),
+        limits={**asdict(request.limits), "profile": request.profile},
         duration_seconds=result.duration_seconds,
         cpu_seconds=result.cpu_seconds,
         peak_memory_bytes=result.peak_memory_bytes,

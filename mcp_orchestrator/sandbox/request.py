@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Final
 
 from mcp_orchestrator.errors import InvalidInputError, LimitExceededError
+from mcp_orchestrator.sandbox.profiles import PLAIN
 
 KIBIBYTE: Final = 1024
 MEBIBYTE: Final = 1024 * KIBIBYTE
@@ -58,6 +59,7 @@ class ExecutionRequest:
         saga_id: the saga on whose behalf, if any.
         task_id: the queue task on whose behalf, if any.
         allow_risky: run even when the risk score says refuse; isolation stays the same.
+        profile: what there is to import inside, by name.
     """
 
     code: str
@@ -71,6 +73,7 @@ class ExecutionRequest:
     saga_id: str | None = None
     task_id: str | None = None
     allow_risky: bool = False
+    profile: str = PLAIN
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,7 @@ class TestRequest:
         saga_id: the saga on whose behalf, if any.
         task_id: the queue task on whose behalf, if any.
         allow_risky: run even when the risk score says refuse; isolation stays the same.
+        profile: what there is to import inside, by name.
         coverage: say which lines of the program were reached; takes some 50 ms more.
     """
 
@@ -102,6 +106,7 @@ class TestRequest:
     saga_id: str | None = None
     task_id: str | None = None
     allow_risky: bool = False
+    profile: str = PLAIN
     coverage: bool = False
 
 

@@ -161,9 +161,11 @@ class SandboxStatus:
         version: the version of bwrap or of the engine.
         layers: the isolation that really held.
         interpreter: the Python version inside.
+        profiles: what can be asked for to import inside.
     """
 
     backend: str
     version: str
     layers: tuple[str, ...]
     interpreter: str
+    profiles: tuple[str, ...] = ()

@@ -19,8 +19,9 @@ from mcp_orchestrator.sandbox.job import (
 )
 from mcp_orchestrator.sandbox.metrics import SandboxMetrics
 from mcp_orchestrator.sandbox.policy import Decision, RiskPolicy
-from mcp_orchestrator.sandbox.pool import WarmPool
+from mcp_orchestrator.sandbox.pools import WarmPools
 from mcp_orchestrator.sandbox.port import Backend
+from mcp_orchestrator.sandbox.profiles import PLAIN
 from mcp_orchestrator.sandbox.recording import files_of, record_of
 from mcp_orchestrator.sandbox.request import (
     ExecutionRequest,
@@ -73,12 +74,12 @@ class Sandbox:
         self._runs = runs
         self._turns = anyio.Semaphore(concurrency)
         self._metrics = metrics
-        self._pool = WarmPool(backend, Limits(), warm, clock, metrics=metrics)
+        self._pools = WarmPools(backend, Limits(), warm, clock, metrics=metrics)
         self._sessions = Sessions(
-            self._pool, clock, backend.name, most=sessions, idle_seconds=session_idle_seconds
+            self._pools, clock, backend.name, most=sessions, idle_seconds=session_idle_seconds
         )
         if metrics is not None:
-            metrics.watch(lambda: len(self._pool), lambda: len(self._sessions))
+            metrics.watch(lambda: len(self._pools), lambda: len(self._sessions))
 
     @property
     def backend_name(self) -> str:
@@ -91,9 +92,14 @@ class Sandbox:
         return self._risk_policy
 
     @property
-    def pool(self) -> WarmPool:
+    def pool(self) -> WarmPools:
         """The warm workers."""
-        return self._pool
+        return self._pools
+
+    @property
+    def profiles(self) -> tuple[str, ...]:
+        """The names of what can be asked for to import inside."""
+        return self._backend.profiles.names
 
     async def run(
         self,
@@ -143,21 +149,23 @@ class Sandbox:
         return testing.read_report(bytes(transcript.report), nonce, result)
 
     async def open_session(
-        self, limits: Limits | None = None, *, owner: str | None = None
+        self, limits: Limits | None = None, *, owner: str | None = None, profile: str = PLAIN
     ) -> SessionView:
         """Open a sandbox that keeps variables and files between the runs of one owner.
 
         Args:
             limits: what all runs together may use; wall time and output count for each run.
             owner: who alone can use it.
+            profile: what there is to import inside.
 
         Raises:
+            InvalidInputError: there is no such profile.
             LimitExceededError: there are as many as there may be.
             SandboxUnavailableError: no isolation can be had.
         """
         chosen = limits or Limits()
         check_limits(chosen)
-        return await self._sessions.open(chosen, owner)
+        return await self._sessions.open(chosen, owner, profile)
 
     def session(self, session_id: str, *, owner: str | None = None) -> SessionView:
         """Return an open session of this owner; raises NotFoundError."""
@@ -172,7 +180,7 @@ class Sandbox:
         while True:
             await self._clock.sleep(_TENDING_SECONDS)
             await self._sessions.close_idle()
-            await self._pool.shrink()
+            await self._pools.shrink()
 
     async def check(self) -> SandboxStatus:
         """Start a worker and say what its walls are.
@@ -180,22 +188,23 @@ class Sandbox:
         Raises:
             SandboxUnavailableError: none can be started.
         """
-        worker = await self._pool.take(Limits())
+        worker = await self._pools.take(Limits())
         try:
             return SandboxStatus(
                 backend=self._backend.name,
                 version=self._backend.version,
                 layers=layers.held(worker.facts, worker.limits_held),
                 interpreter=worker.facts.python,
+                profiles=self.profiles,
             )
         finally:
             await worker.close()
-            self._pool.refill()
+            self._pools.refill()
 
     async def close(self) -> None:
         """Kill everything and leave nothing behind."""
         await self._sessions.close_all()
-        await self._pool.close()
+        await self._pools.close()
         await self._backend.close()
 
     async def _carry_out(
@@ -228,7 +237,7 @@ class Sandbox:
     ) -> tuple[ExecutionResult, Transcript]:
         limits = job.request.limits
         began = self._clock.monotonic()
-        worker = await self._pool.take(limits)
+        worker = await self._pools.take(limits, job.request.profile)
         try:
             check_language(job.request, worker)
             transcript = await converse(
@@ -246,7 +255,7 @@ class Sandbox:
         finally:
             with anyio.CancelScope(shield=True):
                 await worker.close()
-                self._pool.refill()
+                self._pools.refill(job.request.profile)
         duration = self._clock.monotonic() - began
         result = result_of(
             job, worker, transcript, usage, duration=duration, backend=self._backend.name

@@ -10,8 +10,9 @@ from mcp_orchestrator.clock import Clock
 from mcp_orchestrator.errors import InvalidInputError, LimitExceededError, NotFoundError
 from mcp_orchestrator.sandbox.conversation import OutputListener, Transcript, converse
 from mcp_orchestrator.sandbox.job import Job, guest_request, result_of
-from mcp_orchestrator.sandbox.pool import WarmPool
+from mcp_orchestrator.sandbox.pools import WarmPools
 from mcp_orchestrator.sandbox.port import Worker
+from mcp_orchestrator.sandbox.profiles import PLAIN
 from mcp_orchestrator.sandbox.request import Limits
 from mcp_orchestrator.sandbox.result import ExecutionResult
 
@@ -46,7 +47,7 @@ class Sessions:
     """The sessions of one sandbox.
 
     Args:
-        pool: where their workers come from.
+        pools: where their workers come from.
         clock: for deadlines and idleness.
         backend: the back end's name.
         most: how many there may be at a time.
@@ -54,9 +55,9 @@ class Sessions:
     """
 
     def __init__(
-        self, pool: WarmPool, clock: Clock, backend: str, *, most: int, idle_seconds: float
+        self, pools: WarmPools, clock: Clock, backend: str, *, most: int, idle_seconds: float
     ) -> None:
-        self._pool = pool
+        self._pools = pools
         self._clock = clock
         self._backend = backend
         self._most = most
@@ -68,10 +69,11 @@ class Sessions:
         """Return how many there are."""
         return len(self._open)
 
-    async def open(self, limits: Limits, owner: str | None) -> SessionView:
+    async def open(self, limits: Limits, owner: str | None, profile: str = PLAIN) -> SessionView:
         """Open a session that only its owner can use.
 
         Raises:
+            InvalidInputError: there is no such profile.
             LimitExceededError: there are as many as there may be.
             SandboxUnavailableError: no isolation can be had.
         """
@@ -83,13 +85,13 @@ class Sessions:
             )
         self._opening += 1
         try:
-            worker = await self._pool.take(limits)
+            worker = await self._pools.take(limits, profile)
         finally:
             self._opening -= 1
         session_id = f"session-{secrets.token_hex(16)}"
         session = _Session(session_id, owner, limits, worker, anyio.Lock(), self._clock.monotonic())
         self._open[session_id] = session
-        self._pool.refill()
+        self._pools.refill(profile)
         return self._view(session)
 
     def view(self, session_id: str, owner: str | None) -> SessionView:

@@ -56,6 +56,7 @@ def as_execution(request: TestRequest) -> ExecutionRequest:
         saga_id=request.saga_id,
         task_id=request.task_id,
         allow_risky=request.allow_risky,
+        profile=request.profile,
     )
 
 

@@ -40,7 +40,7 @@ class RunRecord:
         risk_findings: the rules that fired, with their lines.
         backend: who isolated it.
         layers: the isolation that held.
-        limits: what it was allowed.
+        limits: what it was allowed, with the name of its profile.
         duration_seconds: from request to outcome.
         cpu_seconds: processor time.
         peak_memory_bytes: the most memory it held.

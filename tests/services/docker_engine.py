@@ -64,7 +64,7 @@ def _mirror() -> str:
 
 
 def root_file_system() -> Path:
-    """Return a tar file with a small Debian, its Python, pytest and coverage; made when it is not there."""
+    """Return a tar file with a small Debian, Python, pytest and coverage; made at first use."""
     packed = cache_folder() / _ROOT
     if packed.exists():
         return packed

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 
 import anyio
 from anyio import to_thread
@@ -13,12 +14,18 @@ from mcp_orchestrator.sandbox.bubblewrap.control import (
     LauncherControl,
     LifelineMessage,
     Lines,
+    layout_of,
 )
-from mcp_orchestrator.sandbox.bubblewrap.installation import Installation, find_installation
+from mcp_orchestrator.sandbox.bubblewrap.installation import (
+    Installation,
+    find_environment,
+    find_installation,
+)
 from mcp_orchestrator.sandbox.bubblewrap.launcher import LONGEST_MESSAGE
 from mcp_orchestrator.sandbox.greeting import Greeting, GuestModules
 from mcp_orchestrator.sandbox.layers import GuestFacts
 from mcp_orchestrator.sandbox.port import Usage
+from mcp_orchestrator.sandbox.profiles import PLAIN, Profiles
 from mcp_orchestrator.sandbox.request import MEBIBYTE, Limits
 from mcp_orchestrator.sandbox.seccomp import compile_filter, load_policy
 from mcp_orchestrator.sandbox.sockets import is_quiet, receive, send
@@ -42,17 +49,28 @@ class BubblewrapBackend:
 
     name = "bubblewrap"
 
-    def __init__(self, installation: Installation, control: LauncherControl) -> None:
+    def __init__(
+        self,
+        installation: Installation,
+        control: LauncherControl,
+        profiles: Profiles | None = None,
+    ) -> None:
         self._control = control
-        self._modules = GuestModules()
+        self._installation = installation
+        self._modules = {PLAIN: GuestModules()}
+        self._orders: dict[str, dict[str, object]] = {PLAIN: {}}
         self.version = installation.version
+        self.profiles = profiles or Profiles()
 
     @classmethod
-    async def open(cls, installation: Installation | None = None) -> "BubblewrapBackend":
+    async def open(
+        cls, installation: Installation | None = None, profiles: Profiles | None = None
+    ) -> "BubblewrapBackend":
         """Find what is needed and start the launcher.
 
         Args:
             installation: what sandboxes are made of; None looks for it on this machine.
+            profiles: the virtual environments that can be asked for.
 
         Raises:
             SandboxUnavailableError: something is missing, with the remedy.
@@ -62,12 +80,26 @@ class BubblewrapBackend:
         compiled = compile_filter(load_policy())
         control = LauncherControl(installation, compiled)
         await control.start()
-        return cls(installation, control)
+        return cls(installation, control, profiles)
 
-    def begin(self, limits: Limits) -> "StartingBubblewrapWorker":
+    async def prepare(self, profile: str) -> None:
+        """Look at a profile's virtual environment; see ``Backend``."""
+        if profile in self._orders:
+            return
+        folder = Path(self.profiles.source(profile))
+        found = await to_thread.run_sync(find_environment, self._installation, folder)
+        environment = self.profiles.environment(profile)
+        self._modules[profile] = GuestModules()
+        self._orders[profile] = {"layout": layout_of(found), "environment": environment}
+
+    def begin(self, limits: Limits, profile: str = PLAIN) -> "StartingBubblewrapWorker":
         """Start a worker without waiting for it."""
-        order = {"allowance": asdict(_allowance(limits)), "disk_bytes": limits.disk_bytes}
-        return StartingBubblewrapWorker(self._control.order(order), limits, self._modules)
+        order = {
+            "allowance": asdict(_allowance(limits)),
+            "disk_bytes": limits.disk_bytes,
+            **self._orders[profile],
+        }
+        return StartingBubblewrapWorker(self._control.order(order), limits, self._modules[profile])
 
     def can_confine(self, started: Limits, wanted: Limits) -> bool:
         """Everything but the size of the disk can be changed in a started worker."""

@@ -1,6 +1,6 @@
 """bwrap's command line. Only the standard library is imported here: the launcher uses it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 #: The user inside; outside it is the unprivileged user that bwrap was started as.
@@ -26,7 +26,12 @@ class Layout:
 
 
 def bwrap_arguments(
-    layout: Layout, *, disk_bytes: int, filter_descriptor: int, program: str
+    layout: Layout,
+    *,
+    disk_bytes: int,
+    filter_descriptor: int,
+    program: str,
+    environment: Mapping[str, str],
 ) -> list[str]:
     """Return the arguments after the program's name.
 
@@ -40,6 +45,7 @@ def bwrap_arguments(
         disk_bytes: the size of the working folder, and of ``/tmp``.
         filter_descriptor: where bwrap reads the system-call filter from.
         program: Python text that the interpreter executes.
+        environment: variables for the guest itself; its program never sees them.
     """
     size = str(disk_bytes)
     shared = str(min(disk_bytes, SHARED_MEMORY_BYTES))
@@ -52,6 +58,7 @@ def bwrap_arguments(
         arguments += ["--ro-bind", source, target]
     for source, target in layout.symlinks:
         arguments += ["--symlink", source, target]
+    variables = [part for pair in environment.items() for part in ("--setenv", *pair)]
     return [
         *arguments,
         "--proc", "/proc", "--ro-bind", "/proc/sys", "/proc/sys", "--dev", "/dev",
@@ -59,7 +66,7 @@ def bwrap_arguments(
         "--size", size, "--perms", "1777", "--tmpfs", "/tmp",
         "--size", size, "--perms", "0755", "--tmpfs", "/box", "--chdir", "/box",
         "--clearenv", "--setenv", "PATH", layout.path, "--setenv", "HOME", "/box",
-        "--setenv", "LANG", "C.UTF-8",
+        "--setenv", "LANG", "C.UTF-8", *variables,
         "--hostname", "sandbox", "--uid", str(INNER_USER), "--gid", str(INNER_USER),
         "--cap-drop", "ALL", "--seccomp", str(filter_descriptor), "--remount-ro", "/",
         "--", layout.interpreter, "-I", "-B", "-X", "utf8", "-c", program,

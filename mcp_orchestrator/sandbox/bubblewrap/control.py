@@ -65,6 +65,14 @@ class LifelineMessage(BaseModel):
     group: GroupMessage | None = None
 
 
+def layout_of(made: Installation) -> dict[str, object]:
+    """Return what the launcher is told of a sandbox's file system."""
+    return {
+        "interpreter": made.interpreter, "path": made.path,
+        "binds": made.binds, "symlinks": made.symlinks,
+    }  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Lines:
     """Our ends of the two sockets of one sandbox."""
@@ -123,8 +131,7 @@ class LauncherControl:
             )  # fmt: skip
         made = self._installation
         settings = {
-            "bwrap": made.bwrap, "interpreter": made.interpreter, "path": made.path,
-            "binds": made.binds, "symlinks": made.symlinks, "user": INNER_USER,
+            "bwrap": made.bwrap, "layout": layout_of(made), "user": INNER_USER,
             "program": greeting.bootstrap(), "filter": base64.b64encode(self._filter).decode(),
         }  # fmt: skip
         ours.send(json.dumps(settings).encode())

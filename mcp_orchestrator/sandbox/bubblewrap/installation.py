@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -15,6 +15,8 @@ _SYSTEM_PYTHON = "/usr/bin/python3"
 _TEST_PACKAGES = (
     "pytest", "_pytest", "pluggy", "iniconfig", "packaging", "pygments", "py", "coverage",
 )  # fmt: skip
+#: Where a profile's virtual environment appears inside.
+_ENVIRONMENT = "/opt/environment"
 #: Exits 0 when an interpreter can be the guest: pytest needs one more package before 3.11.
 _FITNESS = "import ctypes, json, resource, sys; sys.exit(sys.version_info < (3, 11))"
 
@@ -66,6 +68,38 @@ def find_installation(preferred: str = _SYSTEM_PYTHON) -> Installation:
         path=path,
         binds=(*binds, *_test_packages()),
         symlinks=tuple(symlinks),
+    )
+
+
+def find_environment(plain: Installation, folder: Path) -> Installation:
+    """Look at a virtual environment; starts its interpreter once.
+
+    Args:
+        plain: the sandbox that it is added to.
+        folder: the environment's folder, as made by ``python -m venv`` or ``uv venv``.
+
+    Raises:
+        SandboxUnavailableError: there is no fit interpreter in it.
+    """
+    folder = folder.expanduser().absolute()
+    interpreter = folder / "bin" / "python"
+    if not interpreter.exists() or not _is_fit(str(interpreter)):
+        raise SandboxUnavailableError(
+            f"{folder} is no virtual environment with Python 3.11 or later.",
+            remedy="Make it: `mcp-orchestrator sandbox build --backend bubblewrap --profile NAME`,"
+            " or `python -m venv`, and name it in the setting sandbox_profiles.",
+        )
+    command = [str(interpreter), "-I", "-c", "import sys; print(sys.base_prefix)"]
+    done = subprocess.run(command, check=True, capture_output=True, timeout=10, text=True, env={})
+    base = done.stdout.strip()
+    binds = [(str(folder), _ENVIRONMENT)]
+    if not base.startswith("/usr"):
+        binds += [(os.path.realpath(base), each) for each in sorted({base, os.path.realpath(base)})]
+    return replace(
+        plain,
+        interpreter=f"{_ENVIRONMENT}/bin/python",
+        path=f"{_ENVIRONMENT}/bin:/usr/bin:/bin",
+        binds=(*plain.binds, *(each for each in binds if each not in plain.binds)),
     )
 
 

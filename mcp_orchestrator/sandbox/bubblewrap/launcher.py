@@ -59,27 +59,29 @@ class Launcher:
         self._program: str = settings["program"]
         self._filter = base64.b64decode(settings["filter"])
         self._user: int | None = settings["user"] if os.geteuid() == 0 else None
-        binds = [(source, target) for source, target in settings["binds"]]
+        self._stage = staging.Stage()
         if self._user is not None:
-            binds = self._stage(binds)
-        links = [(source, target) for source, target in settings["symlinks"]]
-        self._layout = Layout(binds, links, settings["interpreter"], settings["path"])
+            self._stage_bwrap()
+        self._layout = self._read_layout(settings["layout"])
         self._hierarchies = cgroups.find_hierarchies(GROUP_PREFIX)
 
-    def _stage(self, binds: list[tuple[str, str]]) -> list[tuple[str, str]]:
-        """Move what the unprivileged user cannot reach to where it can."""
+    def _stage_bwrap(self) -> None:
+        """Move bwrap and its libraries to where the unprivileged user can reach them."""
+        if staging.is_reachable(self._bwrap):
+            return
         package = Path(self._bwrap).parents[1]
-        folder = str(package)
-        wanted = [source for source, _ in binds if not staging.is_reachable(source)]
-        if not staging.is_reachable(self._bwrap):
-            libraries = package.with_name(f"{package.name}.libs")
-            wanted += [str(each) for each in (package, libraries) if each.is_dir()]
-        if not wanted:
-            return binds
-        staged = staging.stage(wanted)
-        if folder in staged:
-            self._bwrap = self._bwrap.replace(folder, staged[folder], 1)
-        return [(staged.get(source, source), target) for source, target in binds]
+        libraries = package.with_name(f"{package.name}.libs")
+        for each in (package, libraries):
+            if each.is_dir():
+                self._stage.add(str(each))
+        self._bwrap = self._bwrap.replace(str(package), self._stage.add(str(package)), 1)
+
+    def _read_layout(self, message: dict[str, Any]) -> Layout:
+        binds = [(source, target) for source, target in message["binds"]]
+        if self._user is not None:
+            binds = [(self._stage.reachable(source), target) for source, target in binds]
+        links = [(source, target) for source, target in message["symlinks"]]
+        return Layout(binds, links, message["interpreter"], message["path"])
 
     def serve(self) -> None:
         """Work until the server closes its socket."""
@@ -137,11 +139,13 @@ class Launcher:
         complaints, complaining = os.pipe()
         try:
             os.write(filter_writing, self._filter)  # it fits in the pipe
+            layout = self._read_layout(order["layout"]) if "layout" in order else self._layout
             arguments = bwrap_arguments(
-                self._layout,
+                layout,
                 disk_bytes=order["disk_bytes"],
                 filter_descriptor=filter_reading,
                 program=self._program,
+                environment=order.get("environment", {}),
             )
             os.close(filter_writing)
             process_id = os.fork()

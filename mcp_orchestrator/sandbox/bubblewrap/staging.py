@@ -7,7 +7,6 @@ in memory; it all goes away with the launcher. Only the standard library is impo
 
 import ctypes
 import os
-from collections.abc import Iterable
 from pathlib import Path
 
 _NEW_MOUNT_NAMESPACE = 0x0002_0000  # CLONE_NEWNS
@@ -22,35 +21,56 @@ def is_reachable(path: str) -> bool:
     return bool(readable) and all(each.stat().st_mode & 0o001 for each in inside.parents)
 
 
-def stage(paths: Iterable[str]) -> dict[str, str]:
-    """Bind each path under a private folder that everybody may enter; its name is kept.
+class Stage:
+    """Folders bound where everybody may enter; nothing is mounted before the first."""
 
-    Returns:
-        Where each path is now.
+    def __init__(self) -> None:
+        self._point: Path | None = None
+        self._staged: dict[str, str] = {}
 
-    Raises:
-        OSError: this process may not mount.
-    """
-    libc = ctypes.CDLL(None, use_errno=True)
-    point = next(each for each in _POINTS if Path(each).is_dir())
-    _check(libc.unshare(_NEW_MOUNT_NAMESPACE), "unshare")
-    _check(libc.mount(b"none", b"/", None, _RECURSIVE | _PRIVATE, None), "private /")
-    _check(libc.mount(b"tmpfs", point.encode(), b"tmpfs", 0, b"mode=0755,size=64k"), point)
-    staged: dict[str, str] = {}
-    for number, path in enumerate(sorted(set(paths))):
+    def reachable(self, path: str) -> str:
+        """Return a path, or where it has been bound if an ordinary user cannot reach it."""
+        if path in self._staged:
+            return self._staged[path]
+        return path if is_reachable(path) else self.add(path)
+
+    def add(self, path: str) -> str:
+        """Bind a path under the private folder; its name is kept. Returns where it is now.
+
+        Raises:
+            OSError: this process may not mount.
+        """
+        if path not in self._staged:
+            self._staged[path] = self._bind(path)
+        return self._staged[path]
+
+    def _bind(self, path: str) -> str:
         parent = str(Path(path).parent)  # siblings stay siblings: bwrap finds its library so
-        folder = Path(point) / f"{abs(hash(parent)):x}"
+        folder = self._open() / f"{abs(hash(parent)):x}"
         folder.mkdir(mode=0o755, exist_ok=True)
-        target = folder / (Path(path).name or str(number))
+        target = folder / Path(path).name
         if Path(path).is_dir():
             target.mkdir(mode=0o755, exist_ok=True)
         else:
             target.touch()
-        _check(
-            libc.mount(path.encode(), str(target).encode(), None, _BIND | _RECURSIVE, None), path
-        )
-        staged[path] = str(target)
-    return staged
+        _mount(path, str(target), None, _BIND | _RECURSIVE, None)
+        return str(target)
+
+    def _open(self) -> Path:
+        """Take a mount namespace of our own, with a small file system in memory."""
+        if self._point is None:
+            point = next(each for each in _POINTS if Path(each).is_dir())
+            _check(ctypes.CDLL(None, use_errno=True).unshare(_NEW_MOUNT_NAMESPACE), "unshare")
+            _mount("none", "/", None, _RECURSIVE | _PRIVATE, None)
+            _mount("tmpfs", point, "tmpfs", 0, "mode=0755,size=64k")
+            self._point = Path(point)
+        return self._point
+
+
+def _mount(source: str, target: str, kind: str | None, flags: int, data: str | None) -> None:
+    encoded = [None if each is None else each.encode() for each in (source, target, kind, data)]
+    libc = ctypes.CDLL(None, use_errno=True)
+    _check(libc.mount(*encoded[:3], flags, encoded[3]), target)
 
 
 def _check(result: int, what: str) -> None:

@@ -22,6 +22,7 @@ from mcp_orchestrator.sandbox.docker.engine import DockerEngine
 from mcp_orchestrator.sandbox.greeting import Greeting, GuestModules
 from mcp_orchestrator.sandbox.layers import GuestFacts
 from mcp_orchestrator.sandbox.port import Usage
+from mcp_orchestrator.sandbox.profiles import PLAIN, Profiles
 from mcp_orchestrator.sandbox.request import Limits
 from mcp_orchestrator.sandbox.sockets import receive, send
 
@@ -45,17 +46,20 @@ class DockerBackend:
 
     name = "docker"
 
-    def __init__(self, engine: DockerEngine, digest: str) -> None:
+    def __init__(self, engine: DockerEngine, digest: str, profiles: Profiles | None = None) -> None:
         self.version = engine.version
+        self.profiles = profiles or Profiles()
         self._engine = engine
-        self._digest = digest
-        self._modules = GuestModules()
+        self._digests = {PLAIN: digest}
+        self._modules = {PLAIN: GuestModules()}
         self._starters = ThreadPoolExecutor(_STARTERS, "sandbox-start")
         self._removers = ThreadPoolExecutor(_REMOVERS, "sandbox-remove")
         self._owner = _owner(os.getpid())
 
     @classmethod
-    async def open(cls, url: str | None, image: str) -> "DockerBackend":
+    async def open(
+        cls, url: str | None, image: str, profiles: Profiles | None = None
+    ) -> "DockerBackend":
         """Connect to an engine, find the image, and remove what a killed server left behind.
 
         Raises:
@@ -64,7 +68,7 @@ class DockerBackend:
 
         def connect() -> DockerBackend:
             engine = DockerEngine(url)
-            backend = cls(engine, engine.image_digest(image))
+            backend = cls(engine, engine.image_digest(image), profiles)
             backend.remove_strays()
             return backend
 
@@ -79,9 +83,18 @@ class DockerBackend:
                 removed += 1
         return removed
 
-    def begin(self, limits: Limits) -> "StartingDockerWorker":
+    async def prepare(self, profile: str) -> None:
+        """Find a profile's image; see ``Backend``."""
+        if profile not in self._digests:
+            image = self.profiles.source(profile)
+            digest = await to_thread.run_sync(self._engine.image_digest, image)
+            self._modules[profile] = GuestModules()
+            self._digests[profile] = digest
+
+    def begin(self, limits: Limits, profile: str = PLAIN) -> "StartingDockerWorker":
         """Start a container without waiting for it."""
-        return StartingDockerWorker(self, self._starters.submit(self._start, limits), limits)
+        future = self._starters.submit(self._start, limits, profile)
+        return StartingDockerWorker(self, future, self._modules[profile])
 
     def can_confine(self, started: Limits, wanted: Limits) -> bool:
         """A container's memory, processes and disk are fixed when it is made."""
@@ -91,8 +104,14 @@ class DockerBackend:
             wanted.disk_bytes,
         )
 
-    def _start(self, limits: Limits) -> _Started:
-        request = ContainerRequest(self._digest, self._owner, limits, self._engine.machine)
+    def _start(self, limits: Limits, profile: str) -> _Started:
+        request = ContainerRequest(
+            self._digests[profile],
+            self._owner,
+            limits,
+            self._engine.machine,
+            self.profiles.environment(profile),
+        )
         container = self._engine.create(container_body(request))
         try:
             connection, already = attach(self._engine, container)
@@ -105,14 +124,6 @@ class DockerBackend:
             self._engine.remove(container)
             raise
         return _Started(container, connection, already)
-
-    def new_greeting(self) -> Greeting:
-        """Return what takes a guest's first words."""
-        return Greeting(self._modules, self.name)
-
-    def modules_frame(self) -> bytes:
-        """Return the guest's modules, as they are best sent now."""
-        return self._modules.frame()
 
     def discard(self, container: str) -> None:
         """Kill and remove a container in the background."""
@@ -142,10 +153,12 @@ class DockerBackend:
 class StartingDockerWorker:
     """A container on its way."""
 
-    def __init__(self, backend: DockerBackend, future: "Future[_Started]", limits: Limits) -> None:
+    def __init__(
+        self, backend: DockerBackend, future: "Future[_Started]", modules: GuestModules
+    ) -> None:
         self._backend = backend
         self._future = future
-        self._limits = limits
+        self._modules = modules
 
     async def ready(self) -> "DockerWorker":
         """Wait until the guest waits for its request; see ``StartingWorker``."""
@@ -165,8 +178,8 @@ class StartingDockerWorker:
 
     async def _greet(self, started: _Started) -> "DockerWorker":
         worker = DockerWorker(self._backend, started)
-        await worker.send(self._backend.modules_frame())
-        greeting = self._backend.new_greeting()
+        await worker.send(self._modules.frame())
+        greeting = Greeting(self._modules, self._backend.name)
         facts: GuestFacts | None = None
         while facts is None:
             data = await worker.receive()

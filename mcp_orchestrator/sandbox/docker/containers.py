@@ -3,7 +3,7 @@
 import json
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mcp_orchestrator.sandbox.greeting import bootstrap
 from mcp_orchestrator.sandbox.request import MEBIBYTE, Limits
@@ -27,12 +27,14 @@ class ContainerRequest:
         owner: who made it, so that strays of a dead server are known.
         limits: what it may use.
         machine: the engine's processor, such as ``"x86_64"``.
+        environment: variables for the guest itself; its program never sees them.
     """
 
     image: str
     owner: str
     limits: Limits
     machine: str = platform.machine()
+    environment: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 def container_body(request: ContainerRequest) -> Mapping[str, object]:
@@ -46,7 +48,11 @@ def container_body(request: ContainerRequest) -> Mapping[str, object]:
         "Cmd": ["python3", "-I", "-B", "-X", "utf8", "-c", bootstrap()],
         "User": _USER,
         "WorkingDir": "/box",
-        "Env": ["HOME=/box", "LANG=C.UTF-8"],
+        "Env": [
+            "HOME=/box",
+            "LANG=C.UTF-8",
+            *(f"{name}={value}" for name, value in request.environment.items()),
+        ],
         "Hostname": "sandbox",
         "Labels": {LABEL: "1", OWNER_LABEL: request.owner},
         "OpenStdin": True,

@@ -43,6 +43,14 @@ _MOST_IMAGES = 4
 
 Code = Annotated[str, Field(max_length=LARGEST_CODE)]
 TimeoutSeconds = Annotated[float, Field(gt=0, le=50, description="Wall time, in seconds.")]
+Profile = Annotated[
+    str,
+    Field(
+        max_length=100,
+        description="What there is to import: plain, or data for numpy, pandas and matplotlib"
+        " where the server has it.",
+    ),
+]
 MemoryMegabytes = Annotated[int, Field(ge=16, le=4096, description="Memory, in MiB.")]
 
 
@@ -316,6 +324,7 @@ def register(server: MCPServer[None], runtime: Workspace) -> None:
         session_id: Annotated[
             str | None, Field(description="Run it in a session from sandbox_open.")
         ] = None,
+        profile: Profile = "plain",
         allow_risky: Annotated[
             bool, Field(description="Run it whatever its risk score; the walls stay the same.")
         ] = False,
@@ -335,6 +344,7 @@ def register(server: MCPServer[None], runtime: Workspace) -> None:
             arguments=tuple(arguments),
             limits=Limits(wall_seconds=timeout_seconds, memory_bytes=memory_megabytes << 20),
             allow_risky=allow_risky,
+            profile=profile,
         )
         return answer_of(await _run_telling(runtime, request, session_id, context))
 
@@ -359,12 +369,15 @@ def register(server: MCPServer[None], runtime: Workspace) -> None:
 
     @server.tool(title="Open a sandbox session", annotations=harmless)
     @teaching
-    async def sandbox_open(memory_megabytes: MemoryMegabytes = 256) -> OpenSessionView:
+    async def sandbox_open(
+        memory_megabytes: MemoryMegabytes = 256, profile: Profile = "plain"
+    ) -> OpenSessionView:
         """Open a Python that keeps variables, imports and files between runs.
 
         Pass its session_id to sandbox_execute. A run that hangs or dies ends the session.
         """
-        view = await runtime.sandbox.open_session(Limits(memory_bytes=memory_megabytes << 20))
+        limits = Limits(memory_bytes=memory_megabytes << 20)
+        view = await runtime.sandbox.open_session(limits, profile=profile)
         return OpenSessionView(
             session_id=view.session_id,
             idle_until=view.idle_until,
@@ -388,6 +401,7 @@ def register(server: MCPServer[None], runtime: Workspace) -> None:
         ],
         timeout_seconds: TimeoutSeconds = 20,
         memory_megabytes: MemoryMegabytes = 256,
+        profile: Profile = "plain",
         coverage: Annotated[
             bool, Field(description="Say which lines of the code no test reached.")
         ] = True,
@@ -398,5 +412,7 @@ def register(server: MCPServer[None], runtime: Workspace) -> None:
         their local variables.
         """
         limits = Limits(wall_seconds=timeout_seconds, memory_bytes=memory_megabytes << 20)
-        request = TestRequest(code=code, tests=tests, limits=limits, coverage=coverage)
+        request = TestRequest(
+            code=code, tests=tests, limits=limits, coverage=coverage, profile=profile
+        )
         return view_tests(await runtime.sandbox.run_tests(request))
