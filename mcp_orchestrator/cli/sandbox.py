@@ -1,5 +1,7 @@
 """`mcp-orchestrator sandbox …`: making its image, and trying to get out of it on this machine."""
 
+import sys
+import textwrap
 from collections import Counter
 from pathlib import Path
 from typing import Annotated, get_args
@@ -16,12 +18,14 @@ from mcp_orchestrator.sandbox import PLAIN, RiskPolicy, build_image, open_sandbo
 from mcp_orchestrator.sandbox.bubblewrap.building import DATA_PACKAGES, build_environment
 from mcp_orchestrator.sandbox.docker.building import Profile
 from mcp_orchestrator.sandbox.profiles import profile_image
+from mcp_orchestrator.sandbox.seccomp.derivation import derive, workload_path
 from mcp_orchestrator.sandbox.selftest import AttemptResult, selftest
 from mcp_orchestrator.settings import Settings
 from mcp_orchestrator.store.run_chain import RunTampering
 
 app = typer.Typer(help="Make the sandbox's image; test its walls.", no_args_is_help=True)
 
+_OWN_PYTHON = Path(sys.executable)
 #: The attempts are hostile on purpose, so no score may keep them from reaching the walls.
 _FEARLESS = RiskPolicy(strict_from=101, refuse_from=101)
 
@@ -69,8 +73,8 @@ def build(
         str, typer.Option(help="plain, data for numpy and its kin, or a name of your own.")
     ] = "plain",
     backend: Annotated[
-        str | None, typer.Option(help="docker, or bubblewrap for a virtual environment.")
-    ] = None,
+        str, typer.Option(help="docker, or bubblewrap for a virtual environment.")
+    ] = "docker",
     package: Annotated[
         list[str] | None, typer.Option(help="What pip puts into the virtual environment.")
     ] = None,
@@ -81,8 +85,8 @@ def build(
     ] = None,
 ) -> None:
     """Make the image that Docker sandboxes are started from, or a profile for bubblewrap."""
-    settings = settings_from(sandbox=backend, log_level="ERROR")
-    if settings.sandbox == "bubblewrap":
+    settings = settings_from(log_level="ERROR")
+    if backend == "bubblewrap":
         _build_environment(settings, profile, package)
         return
     stages = get_args(Profile)
@@ -119,6 +123,21 @@ def _build_environment(settings: Settings, profile: str, packages: list[str] | N
         typer.echo(f"{profile} {made}")
 
     run_until_done(run)
+
+
+@app.command("derive-policy")
+def derive_policy(
+    program: Annotated[
+        Path | None, typer.Argument(help="A Python program; else one that uses much of Python.")
+    ] = None,
+    python: Annotated[Path, typer.Option(help="The interpreter that runs it.")] = _OWN_PYTHON,
+) -> None:
+    """Watch a program by strace, and say which system calls it needs that the policy refuses."""
+    derived = derive(program or workload_path(), python)
+    typer.echo("\n".join(textwrap.wrap(" ".join(sorted(derived.used)), 96)))
+    for name, treatment in sorted(derived.refused.items()):
+        typer.echo(f"not allowed: {name} ({treatment})")
+    typer.echo(f"{len(derived.used)} system calls used, {len(derived.refused)} not allowed.")
 
 
 @app.command()

@@ -84,6 +84,36 @@ _READS = {
 }
 
 
+#: Ways to have the server hand out what is not the program's, or more than it may.
+_ARTIFACTS = {
+    "a symbolic link to the host as artifact": "os.symlink('{secret}', 'a.txt')",
+    "a link to process 1's files as artifact": "os.symlink('/proc/1/environ', 'a.txt')",
+    "a linked folder as artifacts": "os.symlink('/etc', 'etc'); os.symlink('/', 'root')",
+    "a relative link out of the folder": "os.symlink('../' * 20 + '{secret}'[1:], 'a.txt')",
+    "a link renamed over a file": "open('a.txt', 'w').write('x'); os.symlink('{secret}', 'b'); "
+    "os.rename('b', 'a.txt')",
+    "a folder that becomes a link": "os.mkdir('d'); open('d/x', 'w').close(); "
+    "os.rename('d', 'e'); os.symlink('/proc/self', 'd')",
+    "a hard link as artifact": "open('a', 'w').write('x'); os.link('a', 'b')\n"
+    "try: os.link('/usr/bin/env', 'c')\nexcept OSError: pass",
+    "a sparse file of a terabyte": "try: os.truncate(os.open('s', os.O_CREAT | os.O_RDWR), 1 << 40)"
+    "\nexcept OSError: pass",
+    "a sparse file as large as the disk": "os.truncate(os.open('s', os.O_CREAT | os.O_RDWR), "
+    "60 << 20)",
+    "a tree a thousand folders deep": "for _ in range(1000): os.mkdir('d'); os.chdir('d'); "
+    "open('f', 'w').write('x')",
+    "ten thousand artifacts": "for n in range(10000): open(str(n), 'w').write('x')",
+    "a named pipe nobody writes to": "try: os.mkfifo('p')\nexcept OSError: pass",
+    "a socket as artifact": "import socket; socket.socket(socket.AF_UNIX).bind('s')",
+    "names that break a path": "for n in ('a\\nb', '\\x1b[2J', '..a', '\\u202e', 'x' * 255): "
+    "open(n, 'w').write('x')",
+    "an artifact frame on every descriptor": "import struct\n"
+    "p = b'../../etc/cron.d/x'; f = len(p).to_bytes(2, 'big') + p + b'ESC' + b'APED'\n"
+    "for n in range(256):\n    try: os.write(n, struct.pack('>cI', b'A', len(f)) + f)\n"
+    "    except OSError: pass",
+}
+
+
 def attempts(secret: str, machine: str) -> Iterator[Attempt]:
     """Give every attempt that makes sense on a processor.
 
@@ -111,6 +141,8 @@ def attempts(secret: str, machine: str) -> Iterator[Attempt]:
     for way, expression in _READS.items():
         body = expression.format(secret=secret)
         yield Attempt(f"read the host {way}", "namespaces", _trying(body))
+    for name, body in _ARTIFACTS.items():
+        yield Attempt(name, "artifact-intake", "import os\n" + body.format(secret=secret))
     yield from _OTHERS
     yield from _BOMBS
 

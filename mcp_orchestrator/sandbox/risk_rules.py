@@ -19,7 +19,19 @@ RULES: Final[dict[str, tuple[Axis, float]]] = {
     "environment": ("capability", 0.15),
     "interpreter-internals": ("capability", 0.45),
     "huge-allocation": ("capability", 0.4),
-    "endless-loop": ("capability", 0.2),
+    "endless-loop": ("capability", 0.3),
+    "outside-file": ("capability", 0.35),
+    "link": ("capability", 0.35),
+    "climbing": ("capability", 0.35),
+    "raw-descriptor": ("capability", 0.3),
+    "device-control": ("capability", 0.35),
+    "environment-dump": ("capability", 0.35),
+    "spying": ("capability", 0.4),
+    "persistence": ("capability", 0.4),
+    "install-hook": ("capability", 0.35),
+    "interactive": ("capability", 0.35),
+    "module-table": ("capability", 0.3),
+    "source-encoding": ("opacity", 0.4),
     "endless-growth": ("capability", 0.4),
     "tracing": ("capability", 0.35),
     "dynamic-code": ("opacity", 0.45),
@@ -47,6 +59,12 @@ _MODULES: Final[dict[str, str]] = {
     **dict.fromkeys(("marshal",), "deserialising"),
     **dict.fromkeys(("gc",), "environment"),
     **dict.fromkeys(("code", "codeop", "pdb", "bdb"), "code-in-strings"),
+    **dict.fromkeys(
+        ("pyperclip", "clipboard", "pyautogui", "pynput", "keyboard", "mss", "PIL.ImageGrab",
+         "pyscreenshot", "win32clipboard"),
+        "spying",
+    ),
+    **dict.fromkeys(("winreg", "_winreg"), "persistence"),
 }  # fmt: skip
 
 _CALLS: Final[dict[str, str]] = {
@@ -60,8 +78,17 @@ _CALLS: Final[dict[str, str]] = {
     **dict.fromkeys(("os.kill", "os.killpg", "signal.pthread_kill", "os.abort"), "signal"),
     **dict.fromkeys(
         ("os.setuid", "os.setgid", "os.setreuid", "os.setresuid", "os.chroot", "os.mknod",
-         "os.unshare", "os.setns", "os.chown", "resource.setrlimit", "os.setgroups"),
+         "os.unshare", "os.setns", "os.chown", "resource.setrlimit", "os.setgroups",
+         "os.sched_setscheduler", "os.setpriority", "os.nice"),
         "privilege",
+    ),
+    **dict.fromkeys(("os.symlink", "os.link"), "link"),
+    **dict.fromkeys(("breakpoint", "help", "sys.breakpointhook"), "interactive"),
+    "sys.modules": "module-table",
+    **dict.fromkeys(("fcntl.ioctl", "termios.tcsetattr"), "device-control"),
+    **dict.fromkeys(
+        ("os.environ.items", "os.environ.values", "os.environ.keys", "os.environ.copy"),
+        "environment-dump",
     ),
     **dict.fromkeys(("shutil.rmtree", "os.removedirs"), "delete-tree"),
     **dict.fromkeys(("os.environ", "os.getenv", "os.environb"), "environment"),
@@ -96,10 +123,25 @@ _INTERNALS: Final = frozenset({
     "f_back", "f_globals", "f_builtins", "gi_frame", "cr_frame", "tb_frame",
 })  # fmt: skip
 _HOST_PATHS: Final = re.compile(
-    r"^(/proc/(?!cpuinfo|meminfo)|/sys/|/etc/(passwd|shadow|sudoers|hosts|crontab)|/root\b|/home/"
+    r"^(/proc(/(?!cpuinfo|meminfo)|$)|/sys/|/etc/(passwd|shadow|sudoers|hosts|crontab)|/root\b|/home/"
     r"|/boot\b|/dev/(mem|kmem|sd|vd|nvme|kvm|tcp)|/var/run/|/run/|file://)"
     r"|docker\.sock|\.ssh/|id_rsa|\.aws/|rm -rf|169\.254\.169\.254"
 )
+#: Where programs start themselves again, or are made to.
+_AUTOSTART: Final = re.compile(
+    r"crontab|/etc/(cron|init\.d|systemd|rc\.local|profile)|\.config/(autostart|systemd)"
+    r"|LaunchAgents|LaunchDaemons|CurrentVersion\\+Run|Start Menu.+Startup"
+    r"|\.(bashrc|zshrc|bash_profile|profile)$"
+)
+_CLIMBING: Final = re.compile(r"^(\.\./){3,}|^\.\./$")
+#: What a program may open by an absolute path and still mind its own business.
+_OWN_FILES: Final = re.compile(r"^/(tmp|box|dev/(null|zero|u?random|stdin|stdout|stderr))(/|$)")
+_SETUID: Final = 0o6000
+_NEVER_DECORATORS: Final = frozenset({"exec", "eval", "compile", "input", "open", "print"})
+_FORMAT_REACH: Final = re.compile(r"\{[^{}]*\.__\w+__")
+#: A loop that does one of these waits for something, or for its time.
+_WAITS: Final = frozenset({"sleep", "input", "accept", "recv", "get", "wait", "next", "readline"})
+_DEEPEST_RECURSION: Final = 1_000_000
 _OPAQUE: Final = re.compile(r"[A-Za-z0-9+/=_\-]{160,}|(?:\\x[0-9a-f]{2}){40,}")
 _HUGE: Final = 200_000_000
 
@@ -132,6 +174,8 @@ class Inspector(ast.NodeVisitor):
             full = f"{module}.{alias.name}"
             self._names[alias.asname or alias.name] = full
             self._note_module(full, node)
+            if full in _CALLS:
+                self.note(_CALLS[full], node, full)
             if alias.name == "*" and module in {"os", "sys"}:
                 self.note("dynamic-attribute", node, f"everything from {module}")
 
@@ -147,7 +191,59 @@ class Inspector(ast.NodeVisitor):
             self._note_reflection(name, node)
         elif name in {"bytes", "bytearray"} and node.args and _number(node.args[0]) > _HUGE:
             self.note("huge-allocation", node, f"{name}() of a huge size")
+        else:
+            self._note_arguments(name, node)
         self.generic_visit(node)
+
+    def _note_arguments(self, name: str, node: ast.Call) -> None:
+        """Note calls that only what they are given makes dangerous."""
+        first = node.args[0] if node.args else None
+        text = first.value if isinstance(first, ast.Constant) else None
+        if name in {"open", "io.open", "os.open", "pathlib.Path"} and isinstance(text, str):
+            if text.startswith("/") and not _OWN_FILES.match(text):
+                self.note("outside-file", node, f"{name}({text[:80]!r})")
+        elif name == "os.write" and text not in {1, 2}:
+            self.note("raw-descriptor", node, "os.write() to a descriptor of unknown origin")
+        elif name == "os.chmod" and len(node.args) > 1 and int(_number(node.args[1])) & _SETUID:
+            self.note("privilege", node, "os.chmod() that sets the user of others")
+        elif name == "sys.setrecursionlimit" and _is_above(first, _DEEPEST_RECURSION):
+            self.note("huge-allocation", node, "recursion of a huge depth")
+        elif name in {"dict", "list", "str", "repr"} and self._is_environment(first):
+            self.note("environment-dump", node, f"{name}(os.environ)")
+        elif any(keyword.arg == "cmdclass" for keyword in node.keywords):
+            self.note("install-hook", node, "code that runs while a package is installed")
+
+    def visit_For(self, node: ast.For) -> None:
+        """Note a look at every environment variable."""
+        self._note_iterated(node.iter)
+        self.generic_visit(node)
+
+    def visit_comprehension(self, node: ast.comprehension) -> None:
+        """Note a look at every environment variable."""
+        self._note_iterated(node.iter)
+        self.generic_visit(node)
+
+    def _note_iterated(self, node: ast.expr) -> None:
+        if self._is_environment(node):
+            self.note("environment-dump", node, "every environment variable")
+
+    def _is_environment(self, node: ast.expr | None) -> bool:
+        return node is not None and self._qualified(node) == "os.environ"
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
+        """Note functions that are called by being used as decorators."""
+        self._note_decorators(node.decorator_list)
+        self.generic_visit(node)
+
+    def visit_ClassDef(self, node: ast.ClassDef) -> None:
+        """Note functions that are called by being used as decorators."""
+        self._note_decorators(node.decorator_list)
+        self.generic_visit(node)
+
+    def _note_decorators(self, decorators: list[ast.expr]) -> None:
+        for each in decorators:
+            if isinstance(each, ast.Name) and each.id in _NEVER_DECORATORS:
+                self.note("dynamic-code", each, f"@{each.id}")
 
     def visit_Attribute(self, node: ast.Attribute) -> None:
         """Note dangerous members, called or not, and the interpreter's own insides."""
@@ -173,6 +269,12 @@ class Inspector(ast.NodeVisitor):
             text = value if isinstance(value, str) else value.decode("latin-1")
             if _HOST_PATHS.search(text):
                 self.note("host-path", node, text[:80])
+            if _AUTOSTART.search(text):
+                self.note("persistence", node, text[:80])
+            if _FORMAT_REACH.search(text):
+                self.note("interpreter-internals", node, text[:80])
+            if _CLIMBING.search(text):
+                self.note("climbing", node, text[:80])
             if _OPAQUE.search(text) and " " not in text[:200]:
                 self.note("opaque-literal", node, f"{len(text)} characters of opaque text")
             if text in _INTERNALS:
@@ -197,8 +299,11 @@ class Inspector(ast.NodeVisitor):
         if endless and not any(isinstance(each, leaves) for each in inside):
             methods = {each.attr for each in inside if isinstance(each, ast.Attribute)}
             grows = methods & {"append", "extend", "write", "fork", "start", "Thread", "Popen"}
-            rule = "endless-growth" if grows else "endless-loop"
-            self.note(rule, node, "a loop without an end")
+            called = methods | {each.id for each in inside if isinstance(each, ast.Name)}
+            if grows:
+                self.note("endless-growth", node, "a loop without an end that keeps what it makes")
+            elif not called & _WAITS:
+                self.note("endless-loop", node, "a loop without an end")
         self.generic_visit(node)
 
     def _note_module(self, module: str, node: ast.AST) -> None:
@@ -235,6 +340,10 @@ class Inspector(ast.NodeVisitor):
         if isinstance(node, ast.Attribute):
             return f"{self._qualified(node.value)}.{node.attr}"
         return "?"
+
+
+def _is_above(node: ast.expr | None, most: float) -> bool:
+    return node is not None and _number(node) > most
 
 
 def _is_sequence(node: ast.expr) -> bool:

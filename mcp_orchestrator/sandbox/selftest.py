@@ -3,9 +3,11 @@
 import os
 import platform
 import tempfile
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
 
+from mcp_orchestrator.sandbox.artifacts import ARTIFACT_LIMITS, Artifact
 from mcp_orchestrator.sandbox.escapes import ESCAPED, Attempt, attempts
 from mcp_orchestrator.sandbox.request import MEBIBYTE, ExecutionRequest, Limits
 from mcp_orchestrator.sandbox.result import ExecutionResult, RunStatus
@@ -16,6 +18,7 @@ _BOMB_LIMITS = replace(
     _LIMITS, wall_seconds=2.0, memory_bytes=128 * MEBIBYTE, processes=24, disk_bytes=16 * MEBIBYTE
 )
 _FORGED_EXIT_CODE = 3
+_SECRET = b"not for you"
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ async def selftest(sandbox: Sandbox) -> AsyncGenerator[AttemptResult]:
     """
     descriptor, secret = tempfile.mkstemp(prefix="mcpo-secret-")
     try:
-        os.write(descriptor, b"not for you")
+        os.write(descriptor, _SECRET)
         for attempt in attempts(secret, platform.machine()):
             yield await _try(sandbox, attempt)
     finally:
@@ -60,6 +63,8 @@ async def _try(sandbox: Sandbox, attempt: Attempt) -> AttemptResult:
 
 
 def _held(attempt: Attempt, result: ExecutionResult) -> bool:
+    if attempt.layer == "artifact-intake":
+        return _are_harmless(result.artifacts) and result.status is RunStatus.OK
     if ESCAPED in result.stdout:
         return False
     if attempt.name.startswith("forge a final frame"):
@@ -67,3 +72,18 @@ def _held(attempt: Attempt, result: ExecutionResult) -> bool:
     if attempt.bomb:
         return result.status is not RunStatus.OK
     return result.status in {RunStatus.OK, RunStatus.ERROR, RunStatus.FORBIDDEN_SYSCALL}
+
+
+def _are_harmless(artifacts: Sequence[Artifact]) -> bool:
+    """Tell whether all came from the program itself, under plain names and within the limits."""
+    total = sum(each.size_bytes for each in artifacts)
+    return (
+        len(artifacts) <= ARTIFACT_LIMITS["files"]
+        and total <= ARTIFACT_LIMITS["total_bytes"]
+        and all(
+            each.content.strip() in {b"", b"x"}
+            and each.path.isprintable()
+            and ".." not in PurePosixPath(each.path).parts
+            for each in artifacts
+        )
+    )

@@ -6,6 +6,7 @@ in a cache folder.
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tarfile
@@ -36,8 +37,12 @@ class DockerServer:
 
     def kill(self) -> None:
         """End it as a crash would, its helper processes included."""
+        name = self.folder / "exec" / "containerd" / "containerd.pid"
+        containerd = int(name.read_text())
         self.process.kill()
         self.process.wait()
+        os.kill(containerd, signal.SIGKILL)
+        name.unlink()  # where nobody reaps orphans, the next engine would wait for this one
 
     def stop(self) -> None:
         """End it with its containers."""

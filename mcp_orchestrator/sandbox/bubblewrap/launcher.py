@@ -81,7 +81,8 @@ class Launcher:
         if self._user is not None:
             binds = [(self._stage.reachable(source), target) for source, target in binds]
         links = [(source, target) for source, target in message["symlinks"]]
-        return Layout(binds, links, message["interpreter"], message["path"])
+        folders = message["module_folders"]
+        return Layout(binds, links, message["interpreter"], message["path"], folders)
 
     def serve(self) -> None:
         """Work until the server closes its socket."""

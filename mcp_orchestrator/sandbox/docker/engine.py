@@ -59,7 +59,7 @@ class DockerEngine:
             )
         self.url: str = options.get("base_url") or "unix:///var/run/docker.sock"
         try:
-            self.connect().close()  # the SDK leaks its sockets when nothing answers
+            self._knock()
             client = docker.APIClient(base_url=self.url, version="auto", timeout=_SECONDS)
             self._client = cast("_Client", client)
             about = self._client.version()
@@ -94,6 +94,7 @@ class DockerEngine:
     def create(self, body: Mapping[str, object]) -> str:
         """Create a container and return its id."""
         try:
+            self._knock()
             return str(self._client.create_container_from_config(body)["Id"])
         except _FAULTS as error:
             raise self._unavailable(error) from error
@@ -109,6 +110,7 @@ class DockerEngine:
         """Kill and remove a container; one that is gone already is no error."""
         with suppress(NotFound):
             try:
+                self._knock()
                 self._client.remove_container(container, v=True, force=True)
             except APIError as error:
                 if error.status_code != requests.codes.conflict:  # its removal is under way
@@ -119,6 +121,7 @@ class DockerEngine:
     def was_out_of_memory(self, container: str) -> bool:
         """Tell whether the kernel ended a container's first process for its memory."""
         try:
+            self._knock()
             state = self._client.inspect_container(container)["State"]
         except _FAULTS:
             return False  # it has gone; then nothing is known
@@ -127,6 +130,7 @@ class DockerEngine:
     def labelled(self) -> Sequence[tuple[str, Mapping[str, str]]]:
         """Return id and labels of every sandbox container, running or not, whoever made it."""
         try:
+            self._knock()
             found = self._client.containers(all=True, filters={"label": LABEL})
         except _FAULTS as error:
             raise self._unavailable(error) from error
@@ -158,6 +162,10 @@ class DockerEngine:
         except _FAULTS as error:
             raise self._unavailable(error) from error
         return self.image_digest(tag)
+
+    def _knock(self) -> None:
+        """See that somebody answers: the SDK leaks a socket where nobody does."""
+        self.connect().close()
 
     def connect(self) -> socket.socket:
         """Open a connection of our own to the engine.

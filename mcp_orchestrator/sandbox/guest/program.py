@@ -55,6 +55,21 @@ def rehearse() -> None:
     type(sys)("rehearsal")
 
 
+def furnish() -> None:
+    """Do what ``site`` does for programs, where the interpreter was started without it.
+
+    That spares every worker the start-up files of all installed packages.
+    """
+    folders = os.environ.pop("SANDBOX_MODULES", "")
+    if folders:
+        import site  # noqa: PLC0415 - elsewhere it has run by itself
+
+        site.setquit()
+        site.setcopyright()
+        site.sethelper()
+        sys.path += [each for each in folders.split(":") if each not in sys.path]
+
+
 def preload() -> None:
     """Import ahead what the host named for this profile, as far as it is there."""
     names = os.environ.pop("SANDBOX_PRELOAD", "").split()

@@ -80,6 +80,7 @@ def serve(install_more: Callable[[], None]) -> NoReturn:
 
 def _be_the_program(install_more: Callable[[], None]) -> NoReturn:
     """Wait in the fork until there is a program, and run it."""
+    program.furnish()
     program.rehearse()
     program.preload()
     request = program.await_order()

@@ -7,6 +7,9 @@ from importlib.resources import files
 
 from pydantic import BaseModel, ConfigDict
 
+#: Calls whose arguments decide.
+CONDITIONAL = ("socket", "socketpair", "clone", "prctl", "ioctl")
+
 
 @dataclass(frozen=True)
 class SyscallPolicy:
@@ -20,6 +23,17 @@ class SyscallPolicy:
     clone_refused_flags: int
     prctl_options: tuple[int, ...]
     ioctl_requests: tuple[int, ...]
+
+    def treatment(self, name: str) -> str:
+        """Return what happens to a call: allowed, conditional, killed, refused, absent, unnamed."""
+        lists = {
+            "allowed": self.allowed,
+            "conditional": CONDITIONAL,
+            "killed": self.killed,
+            "refused": self.refused,
+            "absent": self.absent,
+        }
+        return next((treatment for treatment, names in lists.items() if name in names), "unnamed")
 
 
 class _PolicyFile(BaseModel):
