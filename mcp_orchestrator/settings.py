@@ -174,6 +174,11 @@ class Settings(BaseSettings):
     sandbox_image: str = Field(
         default="mcp-orchestrator-sandbox:latest", description="Image of the Docker sandbox."
     )
+    sandbox_runtime: str = Field(
+        default="auto",
+        description="What Docker runs containers by: auto (gVisor's runsc where the engine offers"
+        " it), or a runtime's name.",
+    )
     sandbox_profiles: dict[str, str] = Field(
         default_factory=dict[str, str],
         description="More profiles, as JSON: by name an image (Docker), or the folder of a virtual"

@@ -206,7 +206,6 @@ async def _build(settings: Settings, clock: Clock, stack: AsyncExitStack) -> Run
     )  # fmt: skip
     providers = await factory.build()
     runs = RunStore(database, committer)
-    await runs.forget_files(clock.now() - timedelta(days=settings.sandbox_keep_days))
     sandbox = await _open_sandbox(settings, runs, clock, SandboxMetrics(metrics))
     stack.push_async_callback(sandbox.close)
     roles = Roles(
@@ -304,6 +303,8 @@ async def _open_sandbox(
             image=settings.sandbox_image,
             profiles=Profiles(settings.sandbox_profiles, tuple(settings.sandbox_preload)),
             environments_folder=settings.sandbox_environments,
+            runtime=settings.sandbox_runtime,
+            keep_files=timedelta(days=settings.sandbox_keep_days),
             warm=settings.sandbox_warm,
             concurrency=settings.sandbox_concurrency,
             risk_policy=RiskPolicy(settings.sandbox_risk_strict, settings.sandbox_risk_refuse),

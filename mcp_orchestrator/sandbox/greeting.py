@@ -60,9 +60,11 @@ class Greeting:
     Args:
         modules: learns from it.
         backend: the back end's name, for errors.
+        own_kernel: the guest runs on a kernel of its own, which takes the filter's place.
     """
 
-    def __init__(self, modules: GuestModules, backend: str) -> None:
+    def __init__(self, modules: GuestModules, backend: str, *, own_kernel: bool = False) -> None:
+        self._own_kernel = own_kernel
         self._modules = modules
         self._backend = backend
         self._reader = frames.FrameReader()
@@ -78,7 +80,8 @@ class Greeting:
                 if kind == frames.COMPILED:
                     self._modules.learn(payload)
                 elif kind == frames.HELLO:
-                    return self._check(GuestFacts.model_validate_json(payload))
+                    facts = GuestFacts.model_validate_json(payload)
+                    return self._check(facts.model_copy(update={"own_kernel": self._own_kernel}))
         except (frames.FrameError, ValidationError) as error:
             raise SandboxUnavailableError(
                 f"A {self._backend} sandbox greeted in an unknown way.",

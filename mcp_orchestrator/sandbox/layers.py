@@ -21,6 +21,7 @@ class GuestFacts(BaseModel):
         root_read_only: True when the root file system cannot be written.
         kernel_settings_read_only: the same of ``/proc/sys``.
         languages: what it can run beside Python.
+        own_kernel: True when its system calls go to a kernel of its own; the host knows.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -35,6 +36,7 @@ class GuestFacts(BaseModel):
     root_read_only: bool
     kernel_settings_read_only: bool
     languages: tuple[str, ...] = ()
+    own_kernel: bool = False
 
 
 def walls(facts: GuestFacts) -> dict[str, bool]:
@@ -46,9 +48,14 @@ def walls(facts: GuestFacts) -> dict[str, bool]:
         "no-capabilities": facts.capabilities == 0,
         "unprivileged-user": facts.user_id != 0,
         "no-new-privileges": facts.no_new_privileges,
-        "system-call-filter": facts.seccomp_mode == _SECCOMP_FILTER,
+        _kernel_wall(facts): facts.own_kernel or facts.seccomp_mode == _SECCOMP_FILTER,
         "own-process-tree": facts.process_id == 1,
     }
+
+
+def _kernel_wall(facts: GuestFacts) -> str:
+    """Name what stands between the program and the host's kernel."""
+    return "own-kernel" if facts.own_kernel else "system-call-filter"
 
 
 def fallen(facts: GuestFacts) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """Choosing a back end: Docker if it answers and has the image, else bubblewrap, else a refusal."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Literal
 
@@ -34,6 +35,8 @@ async def open_sandbox(
     sessions: int = 8,
     session_idle_seconds: float = 600.0,
     metrics: SandboxMetrics | None = None,
+    keep_files: timedelta = timedelta(days=7),
+    runtime: str = "auto",
 ) -> Sandbox:
     """Open a sandbox and see that its walls stand; there is no unsandboxed fallback.
 
@@ -51,11 +54,13 @@ async def open_sandbox(
         sessions: how many sessions may be open at a time.
         session_idle_seconds: after how long without a run a session is closed.
         metrics: what is counted for Prometheus.
+        keep_files: how long what runs left behind is kept.
+        runtime: what Docker runs containers by; ``auto`` takes gVisor where it is offered.
 
     Raises:
         SandboxUnavailableError: no isolation can be had, with each reason and remedy.
     """
-    doors = _Doors(docker_host, image, profiles or Profiles(), environments_folder)
+    doors = _Doors(docker_host, image, profiles or Profiles(), environments_folder, runtime)
     backend = await _open_backend(choice, doors)
     sandbox = Sandbox(
         backend,
@@ -67,6 +72,7 @@ async def open_sandbox(
         sessions=sessions,
         session_idle_seconds=session_idle_seconds,
         metrics=metrics,
+        keep_files=keep_files,
     )
     try:
         await sandbox.check()
@@ -84,10 +90,11 @@ class _Doors:
     image: str
     profiles: Profiles
     environments: Path | None
+    runtime: str
 
     async def docker(self) -> Backend:
         profiles = self.profiles.beside({"data": profile_image("data")})
-        return await DockerBackend.open(self.docker_host, self.image, profiles)
+        return await DockerBackend.open(self.docker_host, self.image, profiles, self.runtime)
 
     async def bubblewrap(self) -> Backend:
         profiles = self.profiles.beside(environments(self.environments))

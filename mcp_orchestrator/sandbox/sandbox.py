@@ -1,11 +1,14 @@
 """The sandbox as the rest of the program knows it: requests in, results out."""
 
+import logging
 import secrets
 from dataclasses import replace
+from datetime import timedelta
 
 import anyio
 
 from mcp_orchestrator.clock import Clock
+from mcp_orchestrator.errors import BackendUnavailableError
 from mcp_orchestrator.sandbox import layers, policy, testing
 from mcp_orchestrator.sandbox.conversation import OutputListener, Transcript, converse
 from mcp_orchestrator.sandbox.job import (
@@ -38,6 +41,8 @@ from mcp_orchestrator.store.runs import RunStore
 
 #: How often idle sessions and idle workers are looked for, in seconds.
 _TENDING_SECONDS = 15.0
+_TURNS_OF_AN_HOUR = 240
+_log = logging.getLogger(__name__)
 
 
 class Sandbox:
@@ -53,6 +58,7 @@ class Sandbox:
         sessions: how many sessions may be open at a time.
         session_idle_seconds: after how long without a run a session is closed.
         metrics: what is counted for Prometheus.
+        keep_files: how long what runs left behind is kept.
     """
 
     def __init__(
@@ -67,8 +73,10 @@ class Sandbox:
         sessions: int = 8,
         session_idle_seconds: float = 600.0,
         metrics: SandboxMetrics | None = None,
+        keep_files: timedelta = timedelta(days=7),
     ) -> None:
         self._backend = backend
+        self._keep_files = keep_files
         self._clock = clock
         self._risk_policy = risk_policy
         self._runs = runs
@@ -176,11 +184,21 @@ class Sandbox:
         await self._sessions.close(session_id, owner)
 
     async def tend(self) -> None:
-        """Close idle sessions and let idle workers go, until cancelled."""
+        """Close idle sessions, let idle workers go and forget old files, until cancelled."""
         while True:
-            await self._clock.sleep(_TENDING_SECONDS)
-            await self._sessions.close_idle()
-            await self._pools.shrink()
+            await self._forget_old_files()
+            for _ in range(_TURNS_OF_AN_HOUR):
+                await self._clock.sleep(_TENDING_SECONDS)
+                await self._sessions.close_idle()
+                await self._pools.shrink()
+
+    async def _forget_old_files(self) -> None:
+        if self._runs is None:
+            return
+        try:
+            await self._runs.forget_files(self._clock.now() - self._keep_files)
+        except BackendUnavailableError:
+            _log.warning("Old files of runs could not be deleted; trying again in an hour.")
 
     async def check(self) -> SandboxStatus:
         """Start a worker and say what its walls are.

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from datetime import timedelta
 
+import anyio
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
@@ -19,6 +20,7 @@ from mcp_orchestrator.sandbox import (
 from mcp_orchestrator.store.commits import GroupCommitter
 from mcp_orchestrator.store.engine import Database
 from mcp_orchestrator.store.runs import RunStore
+from tests.services.skipping_clock import SkippingClock
 
 HOSTILE = "import os, ctypes, socket\nexec(input())\nos.system('rm -rf /')\n"
 
@@ -182,3 +184,31 @@ async def test_a_runs_session_is_recorded(recording: Sandbox, runs: RunStore) ->
     session = (await recording.open_session(owner="ann")).session_id
     result = await recording.run(ExecutionRequest("1", owner="ann"), session_id=session)
     assert (await runs.get(result.run_id)).session_id == session
+
+
+async def test_old_files_are_forgotten_while_the_server_runs(
+    recording: Sandbox, runs: RunStore
+) -> None:
+    """The clock skips ahead; what is as old as the setting says goes within the next hour."""
+    run = await recording.run(ExecutionRequest("open('a.txt', 'w').write('made')"))
+    clock = SkippingClock()
+    clock.seconds += (SystemClock().now() - clock.now()).total_seconds()
+    keep = timedelta(minutes=30)
+    sandbox = await open_sandbox("bubblewrap", clock=clock, runs=runs, warm=0, keep_files=keep)
+    assert (await runs.file(run.run_id, "artifact", "a.txt")).content == b"made"
+    with anyio.fail_after(60):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(sandbox.tend)
+            while await _is_there(runs, run.run_id):
+                await anyio.lowlevel.checkpoint()
+            tasks.cancel_scope.cancel()
+    assert sum(clock.slept) >= keep.total_seconds()
+    await sandbox.close()
+
+
+async def _is_there(runs: RunStore, run_id: str) -> bool:
+    try:
+        await runs.file(run_id, "artifact", "a.txt")
+    except NotFoundError:
+        return False
+    return True

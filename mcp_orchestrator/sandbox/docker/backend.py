@@ -19,6 +19,7 @@ from mcp_orchestrator.sandbox.docker.containers import (
     container_body,
 )
 from mcp_orchestrator.sandbox.docker.engine import DockerEngine
+from mcp_orchestrator.sandbox.docker.runtimes import GVISOR, choose_runtime
 from mcp_orchestrator.sandbox.greeting import Greeting, GuestModules
 from mcp_orchestrator.sandbox.layers import GuestFacts
 from mcp_orchestrator.sandbox.port import Usage
@@ -46,8 +47,15 @@ class DockerBackend:
 
     name = "docker"
 
-    def __init__(self, engine: DockerEngine, digest: str, profiles: Profiles | None = None) -> None:
-        self.version = engine.version
+    def __init__(
+        self,
+        engine: DockerEngine,
+        digest: str,
+        profiles: Profiles | None = None,
+        runtime: str | None = None,
+    ) -> None:
+        self.version = engine.version if runtime is None else f"{engine.version} with {runtime}"
+        self.runtime = runtime
         self.profiles = profiles or Profiles()
         self._engine = engine
         self._digests = {PLAIN: digest}
@@ -58,7 +66,11 @@ class DockerBackend:
 
     @classmethod
     async def open(
-        cls, url: str | None, image: str, profiles: Profiles | None = None
+        cls,
+        url: str | None,
+        image: str,
+        profiles: Profiles | None = None,
+        runtime: str = "auto",
     ) -> "DockerBackend":
         """Connect to an engine, find the image, and remove what a killed server left behind.
 
@@ -68,7 +80,8 @@ class DockerBackend:
 
         def connect() -> DockerBackend:
             engine = DockerEngine(url)
-            backend = cls(engine, engine.image_digest(image), profiles)
+            chosen = choose_runtime(runtime, engine.runtimes())
+            backend = cls(engine, engine.image_digest(image), profiles, chosen)
             backend.remove_strays()
             return backend
 
@@ -111,6 +124,7 @@ class DockerBackend:
             limits,
             self._engine.machine,
             self.profiles.environment(profile),
+            self.runtime,
         )
         container = self._engine.create(container_body(request))
         try:
@@ -179,7 +193,8 @@ class StartingDockerWorker:
     async def _greet(self, started: _Started) -> "DockerWorker":
         worker = DockerWorker(self._backend, started)
         await worker.send(self._modules.frame())
-        greeting = Greeting(self._modules, self._backend.name)
+        own_kernel = self._backend.runtime == GVISOR
+        greeting = Greeting(self._modules, self._backend.name, own_kernel=own_kernel)
         facts: GuestFacts | None = None
         while facts is None:
             data = await worker.receive()

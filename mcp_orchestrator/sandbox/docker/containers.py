@@ -28,6 +28,7 @@ class ContainerRequest:
         limits: what it may use.
         machine: the engine's processor, such as ``"x86_64"``.
         environment: variables for the guest itself; its program never sees them.
+        runtime: by what the engine runs it; None for its own choice.
     """
 
     image: str
@@ -35,6 +36,7 @@ class ContainerRequest:
     limits: Limits
     machine: str = platform.machine()
     environment: Mapping[str, str] = field(default_factory=dict[str, str])
+    runtime: str | None = None
 
 
 def container_body(request: ContainerRequest) -> Mapping[str, object]:
@@ -93,4 +95,5 @@ def _host_config(request: ContainerRequest) -> Mapping[str, object]:
         "LogConfig": {"Type": "none"},
         "Init": False,  # the supervisor is process 1, which no other process can touch
         "RestartPolicy": {"Name": "no"},
+        **({"Runtime": request.runtime} if request.runtime is not None else {}),
     }

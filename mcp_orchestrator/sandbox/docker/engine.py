@@ -29,6 +29,7 @@ class _Client(Protocol):
     api_version: str
 
     def version(self) -> dict[str, Any]: ...
+    def info(self) -> dict[str, Any]: ...
     def inspect_image(self, image: str) -> dict[str, Any]: ...
     def create_container_from_config(self, config: Mapping[str, object]) -> dict[str, Any]: ...
     def start(self, container: str) -> None: ...
@@ -88,6 +89,13 @@ class DockerEngine:
                 f"The Docker engine has no image {image!r}.",
                 remedy="Make it: `mcp-orchestrator sandbox build`; nothing is pulled by itself.",
             ) from error
+        except _FAULTS as error:
+            raise self._unavailable(error) from error
+
+    def runtimes(self) -> Sequence[str]:
+        """Return the names of the runtimes that the engine offers."""
+        try:
+            return sorted(dict(self._client.info().get("Runtimes") or {}))
         except _FAULTS as error:
             raise self._unavailable(error) from error
 

@@ -3,7 +3,8 @@
 The policy is derived from it, and the tests run it inside. It prints the name of each part that
 worked. Only the standard library is imported at the top.
 """
-# It looks at what programs do, not at how they should be written.
+# It looks at what programs do, not at how they should be written; pandas has no types of its own.
+# pyright: reportUnknownMemberType=false
 # ruff: noqa: T201, PLC0415, D103, PTH208
 
 import asyncio
@@ -66,7 +67,7 @@ def processes() -> None:
 
 def threads() -> None:
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
-        assert sum(pool.map(abs, range(-9, 0))) == 45
+        assert len(list(pool.map(str, range(9)))) == 9
     ready = threading.Event()
     threading.Timer(0.001, ready.set).start()
     assert ready.wait(9)

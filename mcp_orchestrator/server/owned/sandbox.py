@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from mcp_orchestrator.sandbox import (
+    PLAIN,
     ExecutionRequest,
     ExecutionResult,
     Limits,
@@ -48,9 +49,12 @@ class OwnedSandbox:
         """Run tests for the caller."""
         return await self._sandbox.run_tests(replace(request, owner=self._sight.owner))
 
-    async def open_session(self, limits: Limits | None = None) -> SessionView:
+    async def open_session(
+        self, limits: Limits | None = None, *, profile: str = PLAIN
+    ) -> SessionView:
         """Open a session that only the caller can use."""
-        return await self._sandbox.open_session(limits, owner=self._sight.owner)
+        owner = self._sight.owner
+        return await self._sandbox.open_session(limits, owner=owner, profile=profile)
 
     async def close_session(self, session_id: str) -> None:
         """Close a session of the caller's."""
