@@ -63,7 +63,7 @@ class Group:
     def join(self) -> None:
         """Move the calling process into the group."""
         for folder in set(self._folders.values()):
-            (folder / "cgroup.procs").write_text("0")
+            _write(folder / "cgroup.procs", "0")
 
     def limit(self, allowance: Allowance) -> list[str]:
         """Set the limits and return the controllers that took them."""
@@ -77,28 +77,28 @@ class Group:
     def _limit_memory(self, allowance: Allowance) -> None:
         folder, most = self._folders["memory"], str(allowance.memory_bytes)
         if self._unified:
-            (folder / "memory.max").write_text(most)
+            _write(folder / "memory.max", most)
             with contextlib.suppress(OSError):  # absent without swap accounting
-                (folder / "memory.swap.max").write_text("0")
+                _write(folder / "memory.swap.max", "0")
             return
         with contextlib.suppress(OSError):  # refused when above the limit with swap: set that first
-            (folder / "memory.limit_in_bytes").write_text(most)
+            _write(folder / "memory.limit_in_bytes", most)
         with contextlib.suppress(OSError):  # absent without swap accounting
-            (folder / "memory.memsw.limit_in_bytes").write_text(most)
-        (folder / "memory.limit_in_bytes").write_text(most)
+            _write(folder / "memory.memsw.limit_in_bytes", most)
+        _write(folder / "memory.limit_in_bytes", most)
         with contextlib.suppress(OSError):  # busy or absent: the peak is then of the worker's life
-            (folder / "memory.max_usage_in_bytes").write_text("0")
+            _write(folder / "memory.max_usage_in_bytes", "0")
 
     def _limit_pids(self, allowance: Allowance) -> None:
-        (self._folders["pids"] / "pids.max").write_text(str(allowance.processes))
+        _write(self._folders["pids"] / "pids.max", str(allowance.processes))
 
     def _limit_cpu(self, allowance: Allowance) -> None:
         folder, quota = self._folders["cpu"], int(allowance.cpus * _CPU_PERIOD)
         if self._unified:
-            (folder / "cpu.max").write_text(f"{quota} {_CPU_PERIOD}")
+            _write(folder / "cpu.max", f"{quota} {_CPU_PERIOD}")
             return
-        (folder / "cpu.cfs_period_us").write_text(str(_CPU_PERIOD))
-        (folder / "cpu.cfs_quota_us").write_text(str(quota))
+        _write(folder / "cpu.cfs_period_us", str(_CPU_PERIOD))
+        _write(folder / "cpu.cfs_quota_us", str(quota))
 
     def usage(self) -> dict[str, int]:
         """Return what the group has met so far: kills for memory, refused forks, peak memory."""
@@ -127,6 +127,15 @@ class Group:
             except OSError:
                 gone = False
         return gone
+
+
+def _write(path: Path, text: str) -> None:
+    """Write one value; a text file would cost as much again."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    try:
+        os.write(descriptor, text.encode())
+    finally:
+        os.close(descriptor)
 
 
 def _processes(folder: Path) -> list[int]:

@@ -112,8 +112,9 @@ def take_limits(limits: dict[str, int]) -> None:
 def prefer_as_victim() -> None:
     """Let the kernel kill the program, not the supervisor, when memory runs out."""
     try:
-        with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
-            file.write("1000")
+        descriptor = os.open("/proc/self/oom_score_adj", os.O_WRONLY)
+        os.write(descriptor, b"1000")
+        os.close(descriptor)
     except OSError:
         return  # the host sees the kill in the control group either way
 
