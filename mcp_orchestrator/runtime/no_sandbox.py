@@ -40,6 +40,9 @@ class _NeverReady:
     def __init__(self, error: SandboxUnavailableError) -> None:
         self._error = error
 
+    def advance(self) -> None:
+        """Expect nothing."""
+
     async def ready(self) -> Worker:
         raise SandboxUnavailableError(self._error.message, remedy=self._error.remedy)
 

@@ -1,7 +1,7 @@
 """The first exchange with every guest: its modules in, its view of the walls out."""
 
 import marshal
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 
 from pydantic import ValidationError
@@ -33,6 +33,12 @@ def bootstrap() -> str:
 def _sources_frame() -> bytes:
     sources = [(f"{_PACKAGE}.{name}", _source(name)) for name in _MODULES]
     return frames.pack(frames.MODULES, marshal.dumps(sources, frames.MARSHAL_VERSION))
+
+
+@lru_cache(maxsize=16)
+def _understood(payload: bytes) -> GuestFacts:
+    """Read a guest's facts; all guests of one profile say the same."""
+    return GuestFacts.model_validate_json(payload)
 
 
 class GuestModules:
@@ -80,8 +86,10 @@ class Greeting:
                 if kind == frames.COMPILED:
                     self._modules.learn(payload)
                 elif kind == frames.HELLO:
-                    facts = GuestFacts.model_validate_json(payload)
-                    return self._check(facts.model_copy(update={"own_kernel": self._own_kernel}))
+                    facts = _understood(payload)
+                    if facts.own_kernel is not self._own_kernel:  # a guest cannot say so itself
+                        facts = facts.model_copy(update={"own_kernel": self._own_kernel})
+                    return self._check(facts)
         except (frames.FrameError, ValidationError) as error:
             raise SandboxUnavailableError(
                 f"A {self._backend} sandbox greeted in an unknown way.",

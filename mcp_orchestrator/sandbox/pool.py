@@ -56,10 +56,12 @@ class WarmPool:
         return len(self._waiting)
 
     def refill(self) -> None:
-        """Begin as many workers as are missing."""
+        """Begin as many workers as are missing, and hear what the others have said."""
         while self._open and len(self._waiting) < self._size:
             starting = self._backend.begin(self._limits, self._profile)
             self._waiting.append((self._clock.monotonic(), starting))
+        for _, starting in self._waiting:
+            starting.advance()
 
     async def take(self, limits: Limits) -> Worker:
         """Return a worker that waits for its request, confined to the limits.

@@ -79,6 +79,10 @@ class Worker(Protocol):
 class StartingWorker(Protocol):
     """A worker on its way: it starts in the background, in a process of its own."""
 
+    def advance(self) -> None:
+        """Take in what it has said so far, without waiting, so that ``ready`` has less to do."""
+        ...
+
     async def ready(self) -> Worker:
         """Wait until the guest waits for its request.
 

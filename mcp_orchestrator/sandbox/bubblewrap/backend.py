@@ -124,16 +124,39 @@ class StartingBubblewrapWorker:
     def __init__(self, lines: Lines, limits: Limits, modules: GuestModules) -> None:
         self._lines = lines
         self._limits = limits
-        self._modules = modules
+        self._greeting = Greeting(modules, BubblewrapBackend.name)
+        self._facts: GuestFacts | None = None
+        self._held: LifelineMessage | None = None
+        self._error: SandboxUnavailableError | None = None
         frame = modules.frame()
         try:
             self._unsent = frame[lines.channel.send(frame) :]
         except OSError:
             self._unsent = frame
 
+    def advance(self) -> None:
+        """Take in what it has said so far; see ``StartingWorker``."""
+        try:
+            if self._unsent:
+                self._unsent = self._unsent[self._lines.channel.send(self._unsent) :]
+            if self._facts is None and not self._unsent:
+                data = self._lines.channel.recv(_PIECE)
+                self._facts = self._greeting.feed(data) if data else None
+            if self._held is None and self._facts is not None:
+                self._held = _understood(self._lines.lifeline.recv(LONGEST_MESSAGE))
+        except OSError:
+            return  # nothing has come, or it has ended, which ``ready`` will find
+        except SandboxUnavailableError as error:
+            self._error = error
+
     async def ready(self) -> "BubblewrapWorker":
         """Wait until the guest waits for its request; see ``StartingWorker``."""
+        if self._error is not None:
+            await self.close()
+            raise self._error
         try:
+            if self._facts is not None and self._held is not None:
+                return self._worker(self._facts, self._held)
             with anyio.fail_after(_START_SECONDS):
                 return await self._greet()
         except TimeoutError as error:
@@ -148,17 +171,19 @@ class StartingBubblewrapWorker:
 
     async def _greet(self) -> "BubblewrapWorker":
         await send(self._lines.channel, self._unsent)
-        greeting = Greeting(self._modules, BubblewrapBackend.name)
-        facts: GuestFacts | None = None
-        while facts is None:
+        while self._facts is None:
             data = await receive(self._lines.channel, _PIECE)
             if not data:
                 raise await self._explain()
-            facts = greeting.feed(data)
-        worker = BubblewrapWorker(self._lines, self._limits, facts)
-        if not await worker.learn_limits():
+            self._facts = self._greeting.feed(data)
+        if self._held is None:
+            self._held = _understood(await receive(self._lines.lifeline, LONGEST_MESSAGE))
+        return self._worker(self._facts, self._held)
+
+    def _worker(self, facts: GuestFacts, held: LifelineMessage) -> "BubblewrapWorker":
+        if not (is_quiet(self._lines.channel) and is_quiet(self._lines.lifeline)):
             raise SandboxUnavailableError("A sandbox ended while it waited.")
-        return worker
+        return BubblewrapWorker(self._lines, self._limits, facts, held)
 
     async def _explain(self) -> SandboxUnavailableError:
         """Say why a sandbox ended before it greeted."""
@@ -179,6 +204,10 @@ class StartingBubblewrapWorker:
         self._lines.lifeline.close()
 
 
+def _understood(data: bytes) -> LifelineMessage:
+    return LifelineMessage.model_validate_json(data) if data else LifelineMessage(exited=-1)
+
+
 def _remedy(complaint: str) -> str:
     namespaces = ("namespace", "uid map", "proc on", "Operation not permitted", "loopback")
     if any(word in complaint for word in namespaces):
@@ -195,11 +224,15 @@ def _remedy(complaint: str) -> str:
 class BubblewrapWorker:
     """A guest that waits; see ``Worker``."""
 
-    def __init__(self, lines: Lines, limits: Limits, facts: GuestFacts) -> None:
+    def __init__(
+        self, lines: Lines, limits: Limits, facts: GuestFacts, held: LifelineMessage
+    ) -> None:
         self._lines = lines
         self._limits = limits
-        self._controllers: tuple[str, ...] = ()
+        self._controllers = held.held
         self._group: Group | None = None
+        if held.group is not None:
+            self._group = Group(held.group.folders, unified=held.group.unified)
         self.facts = facts
 
     @property
@@ -211,14 +244,6 @@ class BubblewrapWorker:
         }
         limits = (f"{name}-by-{how}" for name, how in by.items())
         return (*limits, "disk-by-size", "output-cap", "wall-clock")
-
-    async def learn_limits(self) -> bool:
-        """Hear which limits the launcher could set; False when the sandbox has ended."""
-        first = await self._hear()
-        self._controllers = first.held
-        if first.group is not None:
-            self._group = Group(first.group.folders, unified=first.group.unified)
-        return is_quiet(self._lines.channel) and is_quiet(self._lines.lifeline)
 
     async def confine(self, limits: Limits) -> None:
         """Set the limits of the run to come, where they differ from those it started with."""
@@ -260,8 +285,7 @@ class BubblewrapWorker:
         return await self._hear()
 
     async def _hear(self) -> LifelineMessage:
-        data = await receive(self._lines.lifeline, LONGEST_MESSAGE)
-        return LifelineMessage.model_validate_json(data) if data else LifelineMessage(exited=-1)
+        return _understood(await receive(self._lines.lifeline, LONGEST_MESSAGE))
 
     async def close(self) -> None:
         """Let go of the lifeline: the launcher kills what still runs."""

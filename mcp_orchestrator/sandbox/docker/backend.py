@@ -174,11 +174,17 @@ class StartingDockerWorker:
         self._future = future
         self._modules = modules
 
+    def advance(self) -> None:
+        """Do nothing: beside a container's start its greeting takes no time."""
+
     async def ready(self) -> "DockerWorker":
         """Wait until the guest waits for its request; see ``StartingWorker``."""
         try:
             with anyio.fail_after(_START_SECONDS):
-                started = await to_thread.run_sync(self._future.result, abandon_on_cancel=True)
+                if self._future.done():
+                    started = self._future.result()
+                else:
+                    started = await to_thread.run_sync(self._future.result, abandon_on_cancel=True)
                 return await self._greet(started)
         except TimeoutError as error:
             await self.close()
