@@ -71,7 +71,7 @@ async def measure_ours(backend: str, url: str | None, *, warm: bool) -> Figures:
         result: list[float] = []
         for _ in range(RUNS if not slow else RUNS // 2):
             if warm:
-                await anyio.sleep(0.5 if slow else 0.05)  # the pool fills up again
+                await anyio.sleep(1.0 if slow else 0.05)  # the pool fills up again
             times = await one_of_ours(sandbox)
             first.append(times[0] * 1000)
             result.append(times[1] * 1000)
@@ -245,7 +245,11 @@ PAIRS = (
 
 
 def worst(found: dict[str, Figures | None]) -> float | None:
-    """Return how much faster we are in the cell where we are worst; below 1 we are slower."""
+    """Return how much faster we are in the cell where we are worst; below 1 we are slower.
+
+    Of each pair: their median time to the first output over ours, their median time to the result
+    over ours, our runs a second over theirs; the least of all of them.
+    """
     ratios: list[float] = []
     for ours, theirs in PAIRS:
         mine, other = found.get(ours), found.get(theirs)

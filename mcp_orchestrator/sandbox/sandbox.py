@@ -270,12 +270,12 @@ class Sandbox:
             usage = await worker.usage(reported=transcript.outcome is not None)
             if transcript.outcome is not None:
                 usage = usage.or_else(transcript.outcome.usage())
-        finally:
+            duration = self._clock.monotonic() - began
+            result = result_of(
+                job, worker, transcript, usage, duration=duration, backend=self._backend.name
+            )
+        finally:  # after the result: what is started and removed now competes for the processors
             with anyio.CancelScope(shield=True):
                 await worker.close()
                 self._pools.refill(job.request.profile)
-        duration = self._clock.monotonic() - began
-        result = result_of(
-            job, worker, transcript, usage, duration=duration, backend=self._backend.name
-        )
         return result, transcript
