@@ -3,7 +3,6 @@
 from datetime import UTC, datetime, timedelta
 from math import isfinite
 
-from mcp_orchestrator.clock import Clock
 from mcp_orchestrator.errors import InvalidInputError
 from mcp_orchestrator.queue.config import TaskQueueConfig
 from mcp_orchestrator.queue.encoding import encode_json, new_task_id, unique_key
@@ -16,8 +15,13 @@ _LONGEST_KEY = 500
 _LONGEST_WAIT = 10 * 366 * 86_400.0
 
 
-def admit(new: NewTask, config: TaskQueueConfig, clock: Clock) -> NewEntry:
+def admit(new: NewTask, config: TaskQueueConfig, now: datetime) -> NewEntry:
     """Return the task that a request becomes, with the queue's defaults filled in.
+
+    Args:
+        new: the request.
+        config: the queue's settings.
+        now: the present moment, at which the task comes into being.
 
     Raises:
         InvalidInputError: a bad type name, delay, bound or payload.
@@ -32,23 +36,24 @@ def admit(new: NewTask, config: TaskQueueConfig, clock: Clock) -> NewEntry:
     timeout = config.task_timeout if new.timeout is None else new.timeout
     if timeout is not None:
         _check_number(timeout, "timeout", least=0.001)
-    retries = config.max_retries if new.max_retries is None else new.max_retries
-    _check_number(retries, "max_retries", least=0)
-    now = clock.now()
+    retries = config.max_retries
+    if new.max_retries is not None:
+        _check_number(new.max_retries, "max_retries", least=0)
+        retries = int(new.max_retries)
     available_at = _available_at(new, now)
     task = Task(
-        task_id=new_task_id(),
-        task_type=new.task_type,
-        payload=new.payload,
-        priority=_priority(new.priority),
-        status=TaskStatus.SCHEDULED if available_at > now else TaskStatus.PENDING,
-        attempt=0,
-        max_retries=int(retries),
-        timeout=timeout,
-        idempotency_key=new.idempotency_key,
-        owner=new.owner,
-        created_at=now,
-        available_at=available_at,
+        new_task_id(),
+        new.task_type,
+        new.payload,
+        _priority(new.priority),
+        TaskStatus.SCHEDULED if available_at > now else TaskStatus.PENDING,
+        0,
+        retries,
+        timeout,
+        new.idempotency_key,
+        new.owner,
+        now,
+        available_at,
         preemptible=new.preemptible,
     )
     if new.unique_while_pending and new.idempotency_key is None:
@@ -77,6 +82,8 @@ def check_text(text: str, what: str, longest: int = _LONGEST_NAME) -> None:
 
 def _available_at(new: NewTask, now: datetime) -> datetime:
     """Return the moment before which a task may not start; a moment that has passed is now."""
+    if new.run_at is None and new.delay == 0:
+        return now
     _check_number(new.delay, "delay", least=0)
     if new.run_at is None:
         return now + timedelta(seconds=new.delay)
@@ -92,6 +99,8 @@ def _available_at(new: NewTask, now: datetime) -> datetime:
 
 
 def _priority(value: int) -> TaskPriority:
+    if isinstance(value, TaskPriority):
+        return value
     try:
         return TaskPriority(value)
     except ValueError as error:

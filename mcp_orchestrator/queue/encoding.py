@@ -2,8 +2,9 @@
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from json import encoder as json_encoder
 from typing import Any, cast
 
 from pydantic import JsonValue
@@ -12,6 +13,23 @@ from mcp_orchestrator.errors import InvalidInputError, LimitExceededError
 from mcp_orchestrator.queue.task import EventKind, TaskEvent, TaskProgress
 
 _encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+_Maker = Callable[..., Callable[[object, int], Sequence[str]]]
+
+
+def _one_encoder() -> Callable[[object], str]:
+    """Return ``_encoder.encode`` as one function: it would else build its parts at every call."""
+    make: _Maker | None = getattr(json_encoder, "c_make_encoder", None)
+    if make is None:  # no C accelerator
+        return _encoder.encode
+    encode = make(
+        None, _encoder.default, json_encoder.encode_basestring, None, ":", ",", False, False, False
+    )
+    return lambda value: "".join(encode(value, 0))
+
+
+_encode = _one_encoder()
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -63,7 +81,7 @@ def encode_json(value: object, *, what: str, limit: int) -> str:
         LimitExceededError: it is too long.
     """
     try:
-        text = _encoder.encode(value)
+        text = _encode(value)
         size = len(text) if text.isascii() else len(text.encode())
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidInputError(

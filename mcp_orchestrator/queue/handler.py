@@ -1,7 +1,7 @@
 """What the author of a handler sees: the handler's shape, its context, and how to ask for more."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from pydantic import JsonValue
 
@@ -25,8 +25,7 @@ class RetryLater(Exception):  # noqa: N818 - a handler's wish, not an error of o
         self.after = after
 
 
-@dataclass(frozen=True, slots=True)
-class TaskContext:
+class TaskContext(NamedTuple):
     """What a handler is told about the task it runs.
 
     Args:

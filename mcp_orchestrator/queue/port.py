@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from mcp_orchestrator.errors import NotFoundError, QueueFullError, StaleLeaseError
 from mcp_orchestrator.queue.lease import Delivery, Lease
@@ -16,8 +16,7 @@ from mcp_orchestrator.queue.limit import LimitStats, TypeLimit
 from mcp_orchestrator.queue.task import Task, TaskEvent, TaskPriority, TaskProgress, TaskStatus
 
 
-@dataclass(frozen=True, slots=True)
-class NewEntry:
+class NewEntry(NamedTuple):
     """A task to store.
 
     Args:
@@ -54,8 +53,7 @@ class TakeRequest:
     least_priority: TaskPriority = TaskPriority.LOW
 
 
-@dataclass(frozen=True, slots=True)
-class Settlement:
+class Settlement(NamedTuple):
     """How one delivery ended.
 
     Args:

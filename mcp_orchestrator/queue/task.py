@@ -1,8 +1,12 @@
-"""What a task is: its priority, its states, its history. Pure data, no input or output."""
+"""What a task is: its priority, its states, its history. Pure data, no input or output.
+
+What is made for every task is a named tuple: a frozen dataclass takes six times as long to make.
+"""
 
 from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum, StrEnum
+from typing import NamedTuple
 
 from pydantic import JsonValue
 
@@ -90,8 +94,7 @@ class TaskProgress:
     total: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class NewTask:
+class NewTask(NamedTuple):
     """What a caller asks for; see ``TaskQueue.add_task`` for the meaning of each field.
 
     ``max_retries`` and ``timeout`` (seconds) fall back to the queue's configuration.
@@ -110,8 +113,7 @@ class NewTask:
     run_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
+class Task(NamedTuple):
     """One task as the queue holds it at one moment.
 
     ``attempt`` counts deliveries that were not handed back: 0 before the first, 1 during it.

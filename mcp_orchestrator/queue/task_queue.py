@@ -162,7 +162,8 @@ class TaskQueue:
 
     async def add_tasks(self, new: Sequence[NewTask]) -> list[Task]:
         """Add many tasks at once, all or none (on Redis: of each 1,000); see ``add_task``."""
-        entries = [admit(one, self.config, self._clock) for one in new]
+        now = self._clock.now()
+        entries = [admit(one, self.config, now) for one in new]
         tasks = await self._backend.add(entries) if entries else []
         if self._metrics is not None:
             self._metrics.added(entries, tasks)

@@ -11,7 +11,7 @@ from datetime import datetime
 from itertools import groupby
 from typing import Any
 
-from pydantic_core import from_json
+from pydantic_core import from_json, to_json
 
 from mcp_orchestrator.queue.encoding import (
     decode_history,
@@ -58,7 +58,7 @@ def spec_text(entry: NewEntry) -> str:
     task = entry.task
     created = to_micros(task.created_at)
     due = created if task.available_at is task.created_at else to_micros(task.available_at)
-    header = _encoder.encode(
+    header = to_json(
         (
             task.task_id,
             task.task_type,
@@ -73,7 +73,7 @@ def spec_text(entry: NewEntry) -> str:
             entry.unique,
             task.status is TaskStatus.SCHEDULED,
         )
-    )
+    ).decode()
     return f"{header}\n,{entry.payload}"
 
 
