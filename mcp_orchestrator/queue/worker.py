@@ -229,9 +229,13 @@ class Worker:
             await self._next_end()
 
     def _room(self) -> int:
-        """Return how many may be taken: those whose outcomes are being recorded leave room."""
-        busy = self._handling + len(self._ready)
-        return min(self._concurrency - busy, 2 * self._concurrency - len(self._runs))
+        """Return how many may be taken: those whose outcomes are being recorded leave room.
+
+        None while some have yet to begin, which they do at once: many small calls cost more.
+        """
+        if self._ready:
+            return 0
+        return min(self._concurrency - self._handling, 2 * self._concurrency - len(self._runs))
 
     async def _next_end(self) -> None:
         """Wait until a handler or a run ends."""
@@ -289,6 +293,7 @@ class Worker:
             self._waking = False
             if idle in self._idle:
                 self._idle.remove(idle)
+        self._turn_began = self._clock.monotonic()
 
     async def _see_through(self, run: Run, scope: anyio.CancelScope, group: TaskGroup) -> None:
         """Run one delivery to its end, and hand that over to be recorded whatever it is."""
@@ -329,10 +334,10 @@ class Worker:
 
     async def _take_turns(self) -> None:
         """Let others run after handlers that never waited for anything."""
-        now = anyio.current_time()
+        now = self._clock.monotonic()
         if now - self._turn_began > _LONGEST_TURN:
             await anyio.lowlevel.checkpoint()
-            self._turn_began = anyio.current_time()
+            self._turn_began = self._clock.monotonic()
 
     async def _report(self, lease: Lease, progress: TaskProgress) -> None:
         await self._queue.record_progress(lease.message_id, progress)
