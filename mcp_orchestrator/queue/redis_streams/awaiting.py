@@ -57,7 +57,7 @@ class EndedTasks:
     async def _read(self) -> None:
         while self._waiting:
             try:
-                reply = await self._connection.command("BLPOP", self._list, _READ_SECONDS)
+                reply = await self._connection.wait("BLPOP", self._list, _READ_SECONDS)
             except BackendUnavailableError:
                 await anyio.sleep(_AWAY_PAUSE)
                 continue

@@ -121,7 +121,7 @@ class RedisBackend:
             return
         bells = [f"{self._root}:bell:{name}" for name in sorted(request.task_types or ())]
         seconds = max(bound, _SHORTEST_READ)
-        await self._connection.command("BLPOP", *(bells or [f"{self._root}:bells"]), seconds)
+        await self._connection.wait("BLPOP", *(bells or [f"{self._root}:bells"]), seconds)
 
     async def settle(self, settlements: Sequence[Settlement]) -> list[StaleLeaseError | None]:
         """Record how deliveries ended: results by one script, other ends by another."""
@@ -152,7 +152,7 @@ class RedisBackend:
         key = f"{self._root}:control:{compact(worker_id)}"
         while True:
             try:
-                reply = await self._connection.command("BLPOP", key, _LONGEST_READ)
+                reply = await self._connection.wait("BLPOP", key, _LONGEST_READ)
             except BackendUnavailableError:
                 await anyio.sleep(_AWAY_PAUSE)
                 continue

@@ -43,17 +43,22 @@ class RedisConnection:
         self._client: Any = _open_client(url)
         pool: Any = getattr(self._client, "connection_pool", None)
         # in a cluster, redis-py finds the node of each command
+        self._pool = pool
         self._wire = None if pool is None else Wire(pool, timeout=_SOCKET_TIMEOUT)
+        self._lines: list[Wire] = []
+        self._free_lines: list[Wire] = []
         self._call = self._client.execute_command if self._wire is None else self._wire.call
 
     async def close(self) -> None:
         """Close every connection."""
         if self._wire is not None:
             await self._wire.close()
+        for line in self._lines:
+            await line.close()
         await self._client.aclose()
 
     async def command(self, *words: str | int | float) -> Any:
-        """Run one command, on a connection of its own for as long as it blocks.
+        """Run one command.
 
         Raises:
             BackendUnavailableError: Redis does not answer, or refuses.
@@ -62,6 +67,25 @@ class RedisConnection:
             return await self._client.execute_command(*words)
         except (RedisError, OSError) as error:
             raise _unavailable(error) from error
+
+    async def wait(self, *words: str | int | float) -> Any:
+        """Run one command that blocks, on a connection that nobody else uses meanwhile.
+
+        Raises:
+            BackendUnavailableError: Redis does not answer, or refuses.
+        """
+        if self._wire is None:
+            return await self.command(*words)
+        if not self._free_lines:
+            self._lines.append(Wire(self._pool, timeout=_SOCKET_TIMEOUT))
+            self._free_lines.append(self._lines[-1])
+        line = self._free_lines.pop()
+        try:
+            return await line.wait(*words)
+        except (RedisError, OSError) as error:
+            raise _unavailable(error) from error
+        finally:
+            self._free_lines.append(line)
 
     async def script(self, name: str, arguments: Sequence[str | int]) -> Any:
         """Run one of the scripts in ``lua/``; a server that has lost it is given it again.

@@ -70,6 +70,18 @@ class Wire:
             await asyncio.sleep(_FIRST_PAUSE * 2**attempt)
         raise AssertionError("the last attempt returns or raises")
 
+    async def wait(self, *words: str | int | float) -> Any:
+        """Run one command that blocks; a caller who gives up takes the connection down with it.
+
+        Raises:
+            RedisError: Redis refused it, or could not be reached.
+        """
+        try:
+            return await self.call(*words)
+        except asyncio.CancelledError:
+            self._drop()  # else Redis would go on waiting, and hand what comes to nobody
+            raise
+
     async def close(self) -> None:
         """Close the connection; a later call opens a new one."""
         await self._release()
