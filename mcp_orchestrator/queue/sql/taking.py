@@ -17,6 +17,7 @@ from sqlalchemy import (
     Select,
     String,
     bindparam,
+    case,
     cast,
     exists,
     select,
@@ -174,9 +175,10 @@ def _oldest_of_lower(types: tuple[str, ...] | None) -> Select[Any]:
     heads = [
         select(
             select(tasks.c.sequence, tasks.c.available_at)
-            .where(*_ready(types), tasks.c.priority == int(priority), highest > int(priority))
+            .where(*_ready(types), tasks.c.priority == int(priority))
             .order_by(tasks.c.available_at, tasks.c.sequence)
-            .limit(bindparam("b_count"))
+            # in the limit, for as a condition SQLite would ask it of every waiting task
+            .limit(case((highest > int(priority), bindparam("b_count")), else_=0))
             .subquery()
         )
         for priority in BY_URGENCY[1:]
