@@ -7,9 +7,12 @@ from the start of the first handler to the start of the last one, with results k
 import asyncio
 import json
 import random
+import resource
 import sys
 import time
+from array import array
 from collections.abc import Callable
+from pathlib import Path
 
 Handle = Callable[[int], None]
 #: Tasks handed over in one call of a batched enqueue.
@@ -61,13 +64,27 @@ async def enqueue(queue: Contestant, one_by_one: int, batched: int) -> dict[str,
     return {"one_by_one": single, "batched": batched / (time.perf_counter() - began)}
 
 
+async def fill(queue: Contestant, waiting: int) -> dict[str, int]:
+    await _fill(queue, waiting)
+    return {"waiting": waiting}
+
+
+def _resident() -> float:
+    """Return this process's memory, in MB."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 1e6
+
+
 async def drain(queue: Contestant, waiting: int, measured: int) -> dict[str, float]:
     await _fill(queue, waiting)
-    starts: list[float] = []
+    memory: list[float] = []
+    starts = array("d")
     done = asyncio.Event()
 
     def handle(_: int) -> None:
         starts.append(time.perf_counter())
+        if len(starts) % max(measured // 4, 1) == 0:
+            memory.append(_resident())
         if len(starts) == measured:
             done.set()
 
@@ -77,7 +94,12 @@ async def drain(queue: Contestant, waiting: int, measured: int) -> dict[str, flo
     used = time.process_time() - cpu
     await _end(worker)
     span = starts[measured - 1] - starts[0]
-    return {"rate": (measured - 1) / span, "cpu_us": used / measured * 1e6}
+    return {
+        "rate": (measured - 1) / span,
+        "cpu_us": used / measured * 1e6,
+        "memory_after_quarter": memory[0],
+        "memory_at_end": memory[-1],
+    }
 
 
 async def work(queue: Contestant, count: int) -> dict[str, list[float]]:
@@ -122,7 +144,7 @@ async def _end(worker: "asyncio.Task[None]") -> None:
 def main(contestant: type[Contestant]) -> None:
     """Run one measurement: MODE URL NUMBER [NUMBER]; print its figures as one line of JSON."""
     mode, url, *numbers = sys.argv[1:]
-    modes = {"enqueue": enqueue, "drain": drain, "work": work, "produce": produce}
+    modes = {"enqueue": enqueue, "fill": fill, "drain": drain, "work": work, "produce": produce}
 
     async def run() -> object:
         queue = contestant(url)

@@ -1,6 +1,6 @@
 """docket: polling every 10 ms (its default of 250 ms would be slower), 50 tasks at once.
 
-Concurrency 50 is faster than 100 here. Its batched ``add_many`` is not measured yet.
+Concurrency 50 is faster than 100 here. Batches go by its ``add_many``, as one pipeline.
 """
 
 from datetime import timedelta
@@ -14,8 +14,6 @@ POLL = timedelta(milliseconds=10)
 
 
 class OfDocket(Contestant):
-    can_batch = False
-
     async def open(self) -> None:
         self.handle: Handle = lambda _: None
         self.docket: Any = Docket(name="bench", url=self.url)
@@ -29,6 +27,12 @@ class OfDocket(Contestant):
 
     async def add(self, payload: int) -> None:
         await self.docket.add(self.noop)(payload)
+
+    async def add_batch(self, payloads: list[int]) -> None:
+        call = self.docket.call  # anew for each, because it draws the key
+        await self.docket.add_many(
+            [call(self.noop)(payload) for payload in payloads], chunk_size=None
+        )
 
     async def work(self, handle: Handle) -> None:
         self.handle = handle
