@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    Integer,
     RowMapping,
     Select,
     String,
@@ -39,6 +40,7 @@ _SWEEP = 200
 
 _QUEUE = tasks.c.queue == bindparam("b_queue")
 _NOW = bindparam("b_now", type_=UtcDateTime())
+_COUNT = bindparam("b_count", type_=Integer())
 _IS_DUE = (_QUEUE, tasks.c.status == TaskStatus.SCHEDULED.value, tasks.c.available_at <= _NOW)
 _IS_LOST = (_QUEUE, tasks.c.lease_until <= _NOW)
 _OVERDUE = select(
@@ -178,7 +180,7 @@ def _oldest_of_lower(types: tuple[str, ...] | None) -> Select[Any]:
             .where(*_ready(types), tasks.c.priority == int(priority))
             .order_by(tasks.c.available_at, tasks.c.sequence)
             # in the limit, for as a condition SQLite would ask it of every waiting task
-            .limit(case((highest > int(priority), bindparam("b_count")), else_=0))
+            .limit(case((highest > int(priority), _COUNT), else_=0))
             .subquery()
         )
         for priority in BY_URGENCY[1:]
