@@ -1,13 +1,14 @@
 """The server object: every toolset, resource and prompt on one MCP server."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from mcp.server import MCPServer
 
 from mcp_orchestrator import __version__
 from mcp_orchestrator.errors import ConfigurationError
+from mcp_orchestrator.mcp_tasks import TaskBackend, Tasks
 from mcp_orchestrator.packs import Pack
 from mcp_orchestrator.runtime import Runtime
 from mcp_orchestrator.server import prompts, recent, resources
@@ -15,6 +16,7 @@ from mcp_orchestrator.server.auth.bearer import auth_settings, build_verifier
 from mcp_orchestrator.server.auth.guard import Guard
 from mcp_orchestrator.server.auth.refusals import Refusals
 from mcp_orchestrator.server.definitions import ConciseServer
+from mcp_orchestrator.server.durable_tasks import DurableTasks
 from mcp_orchestrator.server.owned import Workspace, workspace_of
 from mcp_orchestrator.server.selection import ALL, DEFAULT, Selection
 from mcp_orchestrator.server.toolsets import (
@@ -53,12 +55,15 @@ TOOLSETS: Final[dict[str, Callable[[MCPServer[None], Workspace], None]]] = {
 }
 
 
-def build_server(runtime: Runtime, refusals: Refusals) -> MCPServer[None]:
+def build_server(
+    runtime: Runtime, refusals: Refusals, *, more_tasks: Sequence[TaskBackend] = ()
+) -> MCPServer[None]:
     """Put every tool, resource and prompt on a new server object.
 
     Args:
         runtime: what they work with, each call narrowed to its caller.
         refusals: where refused requests are counted.
+        more_tasks: who else makes MCP tasks of calls, besides sagas and the queue.
     """
     settings = runtime.settings
     workspace = workspace_of(runtime, refusals)
@@ -72,6 +77,7 @@ def build_server(runtime: Runtime, refusals: Refusals) -> MCPServer[None]:
         log_level=settings.log_level,
         auth=auth_settings(settings),
         token_verifier=build_verifier(settings, runtime.tokens, runtime.clock),
+        extensions=[Tasks([DurableTasks(workspace), *more_tasks])],
         subscriptions=watch.bus,
         lifespan=watch.lifespan,
     )

@@ -58,4 +58,6 @@ def _required(suite: list[str], revision: str) -> set[str]:
     folder = Path(suite[1]).parents[1] / "requirements"
     text = (folder / f"{revision}.yaml").read_text()
     section = text.partition("\nserver:\n")[2].partition("\nclient:\n")[0]
-    return set(re.findall(r"- ([a-z0-9-]+)", section))
+    required = set(re.findall(r"- ([a-z0-9-]+)", section))
+    # The Tasks extension is optional by the protocol, and required here.
+    return required | set(re.findall(r"- scenario: (tasks-[a-z-]+)", text))

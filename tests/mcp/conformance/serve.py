@@ -11,7 +11,7 @@ from mcp_orchestrator.server.auth.refusals import Refusals
 from mcp_orchestrator.server.definitions import ConciseServer
 from mcp_orchestrator.server.transports import build_asgi
 from mcp_orchestrator.settings import load_settings
-from tests.mcp.conformance import fixtures
+from tests.mcp.conformance import fixture_tasks, fixtures
 
 
 async def main(port: int) -> None:
@@ -19,10 +19,11 @@ async def main(port: int) -> None:
     settings = load_settings({"transport": "http", "toolsets": ["all"]})
     async with open_runtime(settings) as runtime:
         refusals = Refusals(runtime.metrics)
-        server = build_server(runtime, refusals)
+        server = build_server(runtime, refusals, more_tasks=[fixture_tasks.FixtureTasks()])
         assert isinstance(server, ConciseServer)
         server.begin_toolset("conformance")
         fixtures.register(server)
+        fixture_tasks.register(server)
         app = build_asgi(server, runtime, refusals)
         config = uvicorn.Config(app, host="127.0.0.1", port=port, log_config=None)
         await uvicorn.Server(config).serve()
