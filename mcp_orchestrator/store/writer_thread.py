@@ -74,9 +74,8 @@ class WriterThread:
     def _write(self, group: Sequence[Item]) -> None:
         try:
             connection = self._connection
-            if (
-                connection is None or connection.closed
-            ):  # kept: opening one costs as much as a write
+            if connection is None or connection.closed:
+                # Kept from then on: opening one costs as much as a write.
                 connection = self._connection = self._engine.connect()
             with connection.begin():
                 write_items(connection, group)
