@@ -5,7 +5,7 @@
 
 import gc
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,24 +45,37 @@ class Belongings:
     containers: int
 
 
-def count(engine: DockerEngine | None, folder: Path | None) -> Belongings:
-    children = _descendants(os.getpid())
-    groups = sum(
-        name.startswith(f"mcpo-{child}-") or (folder is not None and len(name) == 64)
-        for _, names, _ in os.walk("/sys/fs/cgroup")
-        for name in names
-        for child in (children if name.startswith("mcpo-") else [0])
-    )
-    containers = folder / "data" / "containers" if folder is not None else None
-    return Belongings(
-        descriptors=len(list(Path("/proc/self/fd").iterdir())),
-        children=len(children),
-        zombies=sum(_state(child) == "Z" for child in children),
-        mounts=len(Path("/proc/self/mountinfo").read_text().splitlines()),
-        groups=groups,
-        files=sum(1 for _ in containers.iterdir()) if containers else 0,
-        containers=len(engine.labelled()) if engine is not None else 0,
-    )
+class Census:
+    """Counts what belongs to this test; others may run engines and sandboxes on this machine."""
+
+    def __init__(self, server: DockerServer | None) -> None:
+        self._folder = server.folder if server is not None else None
+        self.engine = DockerEngine(server.url) if server is not None else None
+        self._known: set[str] = set()  # our containers' ids, and our launchers' prefixes
+
+    def take(self) -> Belongings:
+        """Count, and remember by name what may not be there in the end."""
+        children = _descendants(os.getpid())
+        containers = [each for each, _ in self.engine.labelled()] if self.engine else []
+        self._known |= {*containers, *(f"mcpo-{child}-" for child in children)}
+        groups = [name for _, names, _ in os.walk("/sys/fs/cgroup") for name in names]
+        mounts = Path("/proc/self/mountinfo").read_text().splitlines()
+        return Belongings(
+            descriptors=len(list(Path("/proc/self/fd").iterdir())),
+            children=len(children),
+            zombies=sum(_state(child) == "Z" for child in children),
+            mounts=sum(str(self._folder or "/newroot") in line for line in mounts),
+            groups=sum(name.startswith(tuple(self._known)) for name in groups),
+            files=sum(1 for _ in self._files()),
+            containers=len(containers),
+        )
+
+    def _files(self) -> Iterator[Path]:
+        return (self._folder / "data" / "containers").iterdir() if self._folder else iter(())
+
+    def close(self) -> None:
+        if self.engine is not None:
+            self.engine.close()
 
 
 def _descendants(process_id: int) -> list[int]:
@@ -91,25 +104,25 @@ def resident_bytes() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-async def settled(look: Callable[[], Belongings], wanted: Callable[[Belongings], bool]) -> None:
+async def settled(census: Census, wanted: Callable[[Belongings], bool]) -> None:
     """Wait until what goes away in the background has gone."""
     with anyio.fail_after(60):
-        while not wanted(look()):
+        while not wanted(census.take()):
             await anyio.sleep(0.05)
 
 
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("backend", ["bubblewrap", "docker"])
 async def test_runs_leave_nothing_behind(backend: str, request: pytest.FixtureRequest) -> None:
-    engine, folder, url = None, None, None
+    server: DockerServer | None = None
     if backend == "docker":
-        server: DockerServer = request.getfixturevalue("docker_server")
-        engine, folder, url = DockerEngine(server.url), server.folder, server.url
-        engine.labelled()  # its connection is open from now on
-    before = count(engine, folder)
+        server = request.getfixturevalue("docker_server")
+    census = Census(server)
+    before = census.take()
     sandbox = await open_sandbox(
         "docker" if backend == "docker" else "bubblewrap",
-        docker_host=url, clock=SystemClock(), risk_policy=FEARLESS, warm=2,
+        docker_host=server.url if server is not None else None,
+        clock=SystemClock(), risk_policy=FEARLESS, warm=2,
     )  # fmt: skip
 
     async def run(number: int) -> None:
@@ -117,21 +130,19 @@ async def test_runs_leave_nothing_behind(backend: str, request: pytest.FixtureRe
         result = await sandbox.run(ExecutionRequest(code))
         expected = RunStatus.ERROR if code == "1 / 0" else RunStatus.OK
         assert result.status is expected, result
+        if number % 10 == 0:
+            census.take()
 
     try:
         for number in range(WARM_UP):
             await run(number)
-        descriptors, resident = count(engine, folder).descriptors, resident_bytes()
+        descriptors, resident = census.take().descriptors, resident_bytes()
         for number in range(RUNS):
             await run(number)
         # A pool of two waits, and a few more may be on their way out.
-        await settled(
-            lambda: count(engine, folder),
-            lambda now: now.zombies == 0 and now.descriptors <= descriptors + 4,
-        )
+        await settled(census, lambda now: now.zombies == 0 and now.descriptors <= descriptors + 4)
         assert resident_bytes() - resident < MOST_GROWTH_BYTES
     finally:
         await sandbox.close()
-    await settled(lambda: count(engine, folder), lambda now: now == before)
-    if engine is not None:
-        engine.close()
+    await settled(census, lambda now: now == before)
+    census.close()
