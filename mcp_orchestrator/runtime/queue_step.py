@@ -1,5 +1,6 @@
 """The action ``queue.run_task``: a saga's step that queues a task and awaits its result."""
 
+import anyio
 import anyio.lowlevel
 from pydantic import JsonValue
 
@@ -26,7 +27,10 @@ _LOOK = 60.0
 
 
 def queue_action(queue: TaskQueue) -> Action:
-    """Return the action; a repeated step finds the task that it had added."""
+    """Return the action; a repeated step finds the task that it had added.
+
+    Aborting its saga cancels the task.
+    """
 
     async def run_task(arguments: JsonObject, step: StepHandle) -> JsonValue:
         task_type, payload = arguments.get("task_type"), arguments.get("payload", {})
@@ -36,9 +40,16 @@ def queue_action(queue: TaskQueue) -> Action:
             task_type, payload, priority=_priority(arguments.get("priority", "NORMAL")),
             idempotency_key=f"saga:{step.idempotency_key}", owner=step.user_id,
         )  # fmt: skip
-        while not task.status.is_final:
-            task = await queue.wait_for(task.task_id, _LOOK)
-            await anyio.lowlevel.checkpoint()
+        try:
+            with step.waiting():
+                while not task.status.is_final:
+                    task = await queue.wait_for(task.task_id, _LOOK)
+                    await anyio.lowlevel.checkpoint()
+        except anyio.get_cancelled_exc_class():
+            if step.is_aborted:  # a process that only ends leaves the task to be found again
+                with anyio.CancelScope(shield=True):
+                    await queue.cancel_task(task.task_id)
+            raise
         if task.status is not TaskStatus.COMPLETED:
             raise BusinessRefusalError(f"Task {task.task_id} is {task.status}: {task.error}")
         return task.result

@@ -12,6 +12,7 @@ from mcp_orchestrator.saga.orchestrator import SagaConfig, SagaOrchestrator, Sag
 from mcp_orchestrator.saga.orders import Order, Preview
 from mcp_orchestrator.saga.parsing import DefinitionDocument, RetryDocument, parse_definition
 from mcp_orchestrator.saga.reconciliation import Finding
+from mcp_orchestrator.saga.registered import Registration
 from mcp_orchestrator.saga.retry import NO_RETRY, RetryPolicy
 from mcp_orchestrator.saga.states import SagaState, StepState
 from mcp_orchestrator.saga.step import Action, ActionCatalog, StepHandle, StepOperations
@@ -34,6 +35,7 @@ __all__ = [
     "JsonValue",
     "Order",
     "Preview",
+    "Registration",
     "RetryDocument",
     "RetryPolicy",
     "SagaConfig",

@@ -84,7 +84,8 @@ class Children:
             idempotency_key=f"child:{step.idempotency_key}", user_id=step.user_id,
             parent_saga_id=step.saga_id,
         )  # fmt: skip
-        view = await self._until(view.saga_id, lambda seen: seen.state.is_finished)
+        with step.waiting():  # the child needs a place to run, too
+            view = await self._until(view.saga_id, lambda seen: seen.state.is_finished)
         if view.state is not SagaState.COMPLETED:
             raise BusinessRefusalError(f"Child {view.saga_id} is {view.state}: {view.error}")
         return {"saga_id": view.saga_id, "output": view.output, "results": view.results}
@@ -103,7 +104,8 @@ class Children:
         if view.state is SagaState.COMPLETED:
             reason = f"Its parent {step.saga_id} is undone."
             await self._engine.compensate(child, Order(reason, step.user_id))
-        view = await self._until(child, lambda seen: seen.state.is_finished)
+        with step.waiting():
+            view = await self._until(child, lambda seen: seen.state.is_finished)
         if view.needs_person:
             raise BusinessRefusalError(f"Child {child} could not be undone without a person.")
         return None

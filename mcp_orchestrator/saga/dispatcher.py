@@ -89,11 +89,16 @@ class Dispatcher:
         self._tasks: TaskGroup | None = None
         self._nudged = anyio.Event()
         self._endings: dict[str, Ending] = {}
+        around.resting.on_more = self.nudge
 
     @property
     def has_room(self) -> bool:
         """Whether one more saga can run here now."""
-        return self._tasks is not None and len(self._runs) < self._max_concurrent
+        return self._tasks is not None and self._room() > 0
+
+    def _room(self) -> int:
+        """Return how many more sagas can run here; those that only wait hold no place."""
+        return self._max_concurrent - len(self._runs) + self._around.resting.count
 
     def reserve(self, saga_id: str) -> None:
         """Keep a place for a saga that is being written."""
@@ -168,7 +173,7 @@ class Dispatcher:
         """
         self._nudged = anyio.Event()
         interval = min(1.0, self._lease_seconds / 5) * self._chance.uniform(0.75, 1.25)
-        room = self._max_concurrent - len(self._runs)
+        room = self._room()
         now = self._clock.now()
         try:
             async with self._database.read() as connection:
@@ -278,7 +283,7 @@ class Dispatcher:
             if ending is not None:
                 ending.record = run.record
                 ending.happened.set()
-            if len(self._runs) == self._max_concurrent - 1:
+            if self._room() == 1:
                 self.nudge()
 
     async def _pause(self, seconds: float) -> None:

@@ -26,6 +26,8 @@ from mcp_orchestrator.saga.orders import Order
 from mcp_orchestrator.saga.planning import consequences
 from mcp_orchestrator.saga.progress import begin
 from mcp_orchestrator.saga.reading import SagaReader
+from mcp_orchestrator.saga.registered import RegisteredDefinitions
+from mcp_orchestrator.saga.resting import Resting
 from mcp_orchestrator.saga.runner import Surroundings
 from mcp_orchestrator.saga.states import SagaState
 from mcp_orchestrator.saga.step import ActionCatalog
@@ -60,6 +62,7 @@ class SagaEngine(SagaReader):
     Attributes:
         runner_id: the name under which it holds leases.
         by_hand: what a person can do to a saga that is finished or held.
+        definitions: those that are kept under a name and a version.
 
     Args:
         database: the store.
@@ -98,7 +101,7 @@ class SagaEngine(SagaReader):
         self._journal = Journal(committer, self._clock, self.runner_id, metrics, self._vault)
         around = Surroundings(
             self._journal, self._clock, chance or random.Random(), self._actions.find,
-            self._read_memos, self._read_inbox, self._vault,
+            self._read_memos, self._read_inbox, self._vault, Resting(),
         )  # fmt: skip
         self._dispatcher = Dispatcher(
             database, committer, self._actions, around,
@@ -110,6 +113,7 @@ class SagaEngine(SagaReader):
             dispatcher=self._dispatcher, clock=self._clock, runner_id=self.runner_id,
             vault=self._vault,
         )  # fmt: skip
+        self.definitions = RegisteredDefinitions(database, committer, self._actions, self._clock)
         self._actions.add_built_in(Children(self, self._clock).actions())
         self._tasks: TaskGroup | None = None
 

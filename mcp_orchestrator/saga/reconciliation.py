@@ -1,6 +1,7 @@
 """What the store believes of a saga's effects, against what their probes find. It only reads."""
 
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 from pydantic import JsonValue
@@ -78,3 +79,9 @@ class _Nothing:
 
     async def heartbeat(self) -> None:
         return
+
+    def waiting(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def is_aborted(self) -> bool:
+        return False

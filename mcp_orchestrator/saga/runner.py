@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 
@@ -22,6 +22,7 @@ from mcp_orchestrator.saga.memos import Memos
 from mcp_orchestrator.saga.planning import arguments_of, consequences, is_past_pivot, result_of
 from mcp_orchestrator.saga.progress import SagaProgress
 from mcp_orchestrator.saga.redaction import redactor_of
+from mcp_orchestrator.saga.resting import Rest, Resting
 from mcp_orchestrator.saga.states import StepState
 from mcp_orchestrator.saga.step import Action, StepHandle
 from mcp_orchestrator.saga.values import JsonObject
@@ -51,6 +52,7 @@ class Surroundings:
         read_memos: reads what a saga's memos hold.
         read_inbox: reads a saga's messages, the oldest first.
         vault: finds what opens an encrypted saga.
+        resting: counts the runs that only wait.
     """
 
     journal: Journal
@@ -60,6 +62,7 @@ class Surroundings:
     read_memos: Callable[[str], Awaitable[dict[str, JsonValue]]]
     read_inbox: Callable[[str], Awaitable[list[Message]]]
     vault: Vault
+    resting: Resting
 
 
 class SagaRun:
@@ -85,6 +88,8 @@ class SagaRun:
         self._opening = opening
         self._uncertain = set[int]() if fresh else set(record.progress.in_flight())
         self._has_messages = not fresh
+        self.is_cut_off = False
+        self.rest = Rest(around.resting)
         self._writing = anyio.Lock(fast_acquire=True)
         self._work = anyio.CancelScope()
         self._redactor = redactor_of(record.definition.redact)
@@ -105,6 +110,7 @@ class SagaRun:
         """
         self._has_messages = True
         if urgent:
+            self.is_cut_off = True
             self._work.cancel()
 
     async def drive(self) -> None:
@@ -355,3 +361,9 @@ class _Operations:
 
     async def heartbeat(self) -> None:
         await anyio.lowlevel.checkpoint()
+
+    def waiting(self) -> AbstractContextManager[None]:
+        return self._run.rest.waiting()
+
+    def is_aborted(self) -> bool:
+        return self._run.is_cut_off

@@ -1,6 +1,7 @@
 """What an action is, and the handle it is given beside its arguments."""
 
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
 from typing import Protocol, TypeAlias, TypeVar
 
 from pydantic import JsonValue
@@ -23,6 +24,14 @@ class StepOperations(Protocol):
 
     async def heartbeat(self) -> None:
         """Let a cancel through."""
+        ...
+
+    def waiting(self) -> AbstractContextManager[None]:
+        """Give the saga's place among the running to others."""
+        ...
+
+    def is_aborted(self) -> bool:
+        """Tell whether an abort has cut the step off."""
         ...
 
 
@@ -88,6 +97,22 @@ class StepHandle:
     async def heartbeat(self) -> None:
         """Let a cancel through in a long computation; leases are kept without it."""
         await self._operations.heartbeat()
+
+    def waiting(self) -> AbstractContextManager[None]:
+        """Give the saga's place among the running to others while this step only waits.
+
+        Use it as a context manager around the wait for something that itself needs a place, such
+        as another saga.
+        """
+        return self._operations.waiting()
+
+    @property
+    def is_aborted(self) -> bool:
+        """Tell, once the step is cancelled, whether an abort did it and not the process's end.
+
+        What the step has set going elsewhere is then to be cancelled too.
+        """
+        return self._operations.is_aborted()
 
 
 #: A registered function. It gets its arguments and a handle, and returns JSON.

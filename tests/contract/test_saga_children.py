@@ -168,3 +168,20 @@ def test_a_child_that_is_wrong_is_refused_before_anything_runs(world: World) -> 
     wrong: JsonObject = {"name": "inner", "steps": [{"name": "x"}]}
     with pytest.raises(InvalidInputError, match=r"\$\.steps\[0\]\.action"):
         parse_definition(parent(wrong), world)
+
+
+async def test_a_parent_that_waits_leaves_its_place_to_its_child(
+    database: Database, world: World
+) -> None:
+    deep: JsonObject = {"name": "leaf", "steps": [{"name": "x", "action": "do"}]}
+    for level in range(3):
+        child: JsonObject = {"name": "c", "action": "saga.child", "arguments": {"definition": deep}}
+        deep = {"name": f"level {level}", "steps": [child]}
+    async with (
+        GroupCommitter(database) as committer,
+        SagaEngine(database, committer, world, runner_id="narrow", max_concurrent=1) as engine,
+    ):
+        started = await engine.start(parse_definition(deep), {})
+        done = await engine.wait_for(started.saga_id, 90)
+    assert done.state is SagaState.COMPLETED
+    assert world.effects == ["do x"]

@@ -175,3 +175,22 @@ async def test_a_person_approves_and_settles_through_the_tools(tmp_path: Path) -
         plan = await call(client, "saga_resolve", settle)
         assert plan["saga"]["needs_person"] == []
         assert "[conflict]" in await refusal(client, "saga_resolve", settle)
+
+
+async def test_aborting_a_saga_cancels_the_task_that_it_awaits(tmp_path: Path) -> None:
+    payload = {"code": "import time\ntime.sleep(300)"}
+    step = {
+        "name": "compute", "action": "queue.run_task",
+        "arguments": {"task_type": "sandbox.execute", "payload": payload},
+    }  # fmt: skip
+    async with connect("stdio-modern", tmp_path, {}) as client:
+        saga_id = (await call(client, "saga_start", {"name": "q", "steps": [step]}))["saga_id"]
+        tasks: list[dict[str, Any]] = []
+        with anyio.fail_after(90):
+            while not tasks:
+                tasks = (await call(client, "queue_list_tasks", {"status": "processing"}))["tasks"]
+        await call(client, "saga_abort", {"saga_id": saga_id, "reason": "not needed"})
+        asked = {"task_id": tasks[0]["task_id"], "wait_seconds": 40}
+        assert (await call(client, "queue_get_task", asked))["status"] == "cancelled"
+        ended = await call(client, "saga_get", {"saga_id": saga_id, "wait_seconds": 20})
+        assert ended["state"] == "aborted"

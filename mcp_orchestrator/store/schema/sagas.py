@@ -36,6 +36,17 @@ saga_definitions = Table(
     Column("created_at", UtcDateTime, nullable=False),
 )
 
+#: Definitions that were given a name and a version; a version never changes.
+saga_registrations = Table(
+    "saga_registrations",
+    metadata,
+    Column("name", String(200)),
+    Column("version", String(50)),
+    Column("definition_hash", String(64), nullable=False),
+    Column("registered_at", UtcDateTime, nullable=False),
+    PrimaryKeyConstraint("name", "version", name="pk_saga_registrations"),
+)
+
 saga_runners = Table(
     "saga_runners",
     metadata,
