@@ -3,6 +3,7 @@
 import getpass
 import json
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,6 +14,7 @@ from rich.table import Table
 
 from mcp_orchestrator.cli.running import DataDir, run_until_done, settings_from
 from mcp_orchestrator.errors import ConfigurationError, InvalidInputError
+from mcp_orchestrator.runtime import open_runtime
 from mcp_orchestrator.runtime.saga_store import SagaStore, open_sagas
 from mcp_orchestrator.saga import (
     Finding,
@@ -24,6 +26,7 @@ from mcp_orchestrator.saga import (
     SagaView,
     explain,
     mermaid,
+    parse_definition,
 )
 from mcp_orchestrator.store.data_keys import rotate_keys
 
@@ -64,6 +67,39 @@ def show(
     async def work(sagas: SagaEngine) -> None:
         view = await sagas.get(saga_id)
         typer.echo(mermaid(view), nl=False) if graph else Console(soft_wrap=True).print(view)
+
+    with_sagas(lambda store: work(store.sagas), data_dir=data_dir)
+
+
+@app.command()
+def define(
+    file: Annotated[Path, typer.Argument(help="A definition as JSON, with name and version.")],
+    data_dir: DataDir = None,
+) -> None:
+    """Keep a definition under its name and version, to be started by them."""
+    try:
+        document = json.loads(file.read_bytes())
+    except (OSError, ValueError) as error:
+        raise InvalidInputError(f"{file}: {error}.") from error
+    settings = settings_from(log_level="WARNING", data_dir=data_dir)
+
+    async def run() -> None:
+        async with open_runtime(settings, background=False) as runtime:
+            definition = parse_definition(document, runtime.registry)
+            await runtime.sagas.definitions.register(definition)
+            typer.echo(f"{definition.name} {definition.version}: {definition.content_hash}")
+
+    run_until_done(run)
+
+
+@app.command()
+def definitions(data_dir: DataDir = None) -> None:
+    """List registered definitions, the latest version of each first."""
+
+    async def work(sagas: SagaEngine) -> None:
+        for one in await sagas.definitions.list_all():
+            when = one.registered_at.isoformat(timespec="seconds")
+            typer.echo(f"{one.name} {one.version} {when} {one.definition_hash}")
 
     with_sagas(lambda store: work(store.sagas), data_dir=data_dir)
 

@@ -14,6 +14,7 @@ OCCASIONAL: Final = frozenset(
         "queue_retry_dead",
         "saga_approve",
         "saga_catalog",
+        "saga_define",
         "saga_reconcile",
         "saga_resolve",
         "saga_retry",

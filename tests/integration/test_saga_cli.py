@@ -189,3 +189,14 @@ async def test_sagas_are_encrypted_rotated_and_erased_beside_a_server_that_ancho
         connection.execute("DELETE FROM saga_audit_logs")
         connection.execute("DELETE FROM saga_checkpoints")
     assert "anchor of events 1 to" in run(tmp_path, "audit", "verify", code=1, settings=keys)
+
+
+def test_definitions_are_registered_from_the_command_line(tmp_path: Path) -> None:
+    file = tmp_path / "trip.json"
+    file.write_text(json.dumps({"name": "trip", "version": "3", "steps": WAITING}))
+    assert run(tmp_path, "saga", "define", str(file)).startswith("trip 3: ")
+    assert run(tmp_path, "saga", "definitions").startswith("trip 3 ")
+    file.write_text(json.dumps({"name": "trip", "version": "3", "steps": WAITING[:1]}))
+    assert "has other steps" in run(tmp_path, "saga", "define", str(file), code=2)
+    file.write_text(json.dumps({"name": "x", "steps": [{"name": "s", "action": "shout"}]}))
+    assert "$.steps[0].action" in run(tmp_path, "saga", "define", str(file), code=2)

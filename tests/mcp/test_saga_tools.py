@@ -194,3 +194,16 @@ async def test_aborting_a_saga_cancels_the_task_that_it_awaits(tmp_path: Path) -
         assert (await call(client, "queue_get_task", asked))["status"] == "cancelled"
         ended = await call(client, "saga_get", {"saga_id": saga_id, "wait_seconds": 20})
         assert ended["state"] == "aborted"
+
+
+async def test_a_definition_is_registered_and_started_by_its_name(tmp_path: Path) -> None:
+    async with connect("stdio-modern", tmp_path, {}) as client:
+        trip: dict[str, Any] = {"name": "trip", "version": "1", "steps": [FLIGHT]}
+        assert (await call(client, "saga_define", trip))["steps"] == ["flight"]
+        started = {"name": "trip", "wait_seconds": 20}
+        done = await call(client, "saga_start", started)
+        assert (done["state"], done["steps"][0]["name"]) == ("completed", "flight")
+        changed = {**trip, "steps": WAIT}
+        assert "[conflict]" in await refusal(client, "saga_define", changed)
+        assert "[not_found]" in await refusal(client, "saga_start", {**started, "version": "2"})
+        assert "[not_found]" in await refusal(client, "saga_start", {"name": "unknown"})

@@ -25,6 +25,7 @@ class OwnedSagas:
 
     Attributes:
         by_hand: what the caller can do to their own finished or held sagas.
+        definitions: those kept under a name and a version; they are everybody's.
 
     Args:
         sagas: the engine.
@@ -34,6 +35,7 @@ class OwnedSagas:
     def __init__(self, sagas: SagaEngine, sight: Sight) -> None:
         self._sagas = sagas
         self._sight = sight
+        self.definitions = sagas.definitions
         self.by_hand = OwnedInterventions(sagas.by_hand, self, sight)
 
     async def start(

@@ -64,7 +64,17 @@ class SagaList(BaseModel):
     sagas: list[SagaSummary]
 
 
-def read_definition(runtime: Workspace, name: str, steps: list[StepSpec]) -> SagaDefinition:
+class RegisteredSaga(BaseModel):
+    """A definition that saga_start finds by its name."""
+
+    name: str
+    version: str
+    steps: list[str]
+
+
+def read_definition(
+    runtime: Workspace, name: str, steps: list[StepSpec], version: str = "1"
+) -> SagaDefinition:
     """Check a definition and turn it into the engine's.
 
     Raises:
@@ -83,7 +93,8 @@ def read_definition(runtime: Workspace, name: str, steps: list[StepSpec]) -> Sag
         if probe is not None:
             as_json["probe"] = probe
         written.append(as_json)
-    return parse_definition({"name": name, "steps": written}, runtime.registry)
+    document: JsonObject = {"name": name, "version": version, "steps": written}
+    return parse_definition(document, runtime.registry)
 
 
 def register(server: MCPServer[None], runtime: Workspace) -> None:
@@ -100,8 +111,16 @@ def register(server: MCPServer[None], runtime: Workspace) -> None:
         name: Annotated[
             str, Field(min_length=1, max_length=200, description="Its type, for people.")
         ],
-        steps: Annotated[list[StepSpec], Field(min_length=1, max_length=200)],
         context: ToolContext,
+        steps: Annotated[
+            list[StepSpec] | None,
+            Field(
+                min_length=1, max_length=200, description="None: those registered by saga_define."
+            ),
+        ] = None,
+        version: Annotated[
+            str | None, Field(description="Of a registered definition; the latest by default.")
+        ] = None,
         input: Annotated[  # noqa: A002 - the word that references use
             dict[str, JsonValue], Field(description="Values that steps refer to as input.KEY.")
         ] = {},  # noqa: B006 - read only, and the schema shows the default
@@ -116,7 +135,10 @@ def register(server: MCPServer[None], runtime: Workspace) -> None:
         action is answered with the list of those there are. Read the outcome with saga_get. For
         one piece of background work without undo use queue_add_task.
         """
-        definition = read_definition(runtime, name, steps)
+        if steps is None:
+            definition = await runtime.sagas.definitions.find(name, version)
+        else:
+            definition = read_definition(runtime, name, steps, version or "1")
         view = await runtime.sagas.start(
             definition,
             input,
@@ -160,5 +182,33 @@ def register(server: MCPServer[None], runtime: Workspace) -> None:
         found = await runtime.sagas.list_sagas(state, saga_type, limit=limit, error=error)
         return SagaList(sagas=[summarise_saga(view) for view in found])
 
+    _register_definitions(server, runtime)
     saga_control.register(server, runtime)
     saga_decisions.register(server, runtime)
+
+
+def _register_definitions(server: MCPServer[None], runtime: Workspace) -> None:
+    @server.tool(
+        title="Register a saga's definition",
+        annotations=ToolAnnotations(
+            read_only_hint=False,
+            destructive_hint=False,
+            idempotent_hint=True,
+            open_world_hint=False,
+        ),
+    )
+    @teaching
+    async def saga_define(
+        name: Annotated[str, Field(min_length=1, max_length=100)],
+        version: Annotated[str, Field(min_length=1, max_length=50)],
+        steps: Annotated[list[StepSpec], Field(min_length=1, max_length=200)],
+    ) -> RegisteredSaga:
+        """Keep steps under a name and a version, so that saga_start needs only the name.
+
+        A version never changes: changed steps need another one. Sagas keep theirs.
+        """
+        definition = read_definition(runtime, name, steps, version)
+        await runtime.sagas.definitions.register(definition)
+        return RegisteredSaga(
+            name=name, version=version, steps=[step.name for step in definition.steps]
+        )
