@@ -80,7 +80,7 @@ def caller(tmp_path_factory: pytest.TempPathFactory) -> Generator[Caller]:
 
 def without_waiting(tool: Tool) -> dict[str, Any]:
     """Return a tool's own schema, but that it does not ask to be kept waiting."""
-    schema = cast("dict[str, Any]", tool.input_schema)
+    schema = tool.input_schema
     properties = {
         name: {"const": 0} if name.startswith("wait") else field
         for name, field in schema.get("properties", {}).items()
@@ -98,11 +98,9 @@ def broken(tool: Tool) -> st.SearchStrategy[Arguments]:
     if typed:
         ways.append(
             st.sampled_from(typed).flatmap(
-                lambda name: st.builds(
-                    lambda valid, value: {**valid, name: value},
-                    values_of(schema),
-                    st.sampled_from(wrong_values(properties[name])),
-                )
+                lambda name: st.tuples(
+                    values_of(schema), st.sampled_from(wrong_values(properties[name]))
+                ).map(lambda pair: {**pair[0], name: pair[1]})
             )
         )
     if required:

@@ -26,20 +26,20 @@ def values_of(schema: Schema, definitions: Schema | None = None) -> Values:
         schema: the schema.
         definitions: what it refers to; its own ``$defs`` by default.
     """
-    definitions = definitions or schema.get("$defs", {})
+    known: Schema = definitions or schema.get("$defs", {})
     if "$ref" in schema:
-        return values_of(definitions[schema["$ref"].removeprefix(REFERENCE)], definitions)
+        return values_of(known[schema["$ref"].removeprefix(REFERENCE)], known)
     if "const" in schema:
         return st.just(schema["const"])
     if "enum" in schema:
         return st.sampled_from(schema["enum"])
     if "anyOf" in schema:
-        return st.one_of(*(values_of(each, definitions) for each in schema["anyOf"]))
+        return st.one_of(*(values_of(each, known) for each in schema["anyOf"]))
     kinds = schema.get("type")
     if kinds is None:
         return JSON
     names = [kinds] if isinstance(kinds, str) else cast("list[str]", kinds)
-    return st.one_of(*(_of_type(name, schema, definitions) for name in names))
+    return st.one_of(*(_of_type(name, schema, known) for name in names))
 
 
 def _of_type(name: str, schema: Schema, definitions: Schema) -> Values:
@@ -82,4 +82,4 @@ def _objects(schema: Schema, definitions: Schema) -> Values:
     more = st.dictionaries(
         st.text(max_size=8), values_of(cast("Schema", further), definitions), max_size=3
     )
-    return st.builds(lambda first, second: {**first, **second}, more, fixed)
+    return st.tuples(more, fixed).map(lambda parts: {**parts[0], **parts[1]})
