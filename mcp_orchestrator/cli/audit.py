@@ -1,5 +1,6 @@
 """`mcp-orchestrator audit …`: reading, checking and exporting what happened to sagas."""
 
+from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
@@ -8,12 +9,21 @@ import typer
 from mcp_orchestrator.cli.running import DataDir
 from mcp_orchestrator.cli.saga import with_sagas
 from mcp_orchestrator.clock import SystemClock
-from mcp_orchestrator.errors import ConfigurationError
+from mcp_orchestrator.errors import ConfigurationError, InvalidInputError
 from mcp_orchestrator.runtime.encryption import read_anchor_key
 from mcp_orchestrator.runtime.saga_store import SagaStore
 from mcp_orchestrator.store.anchors import verify_anchors, write_anchor
 from mcp_orchestrator.store.audit import verify_all, verify_saga
 from mcp_orchestrator.store.export import export_audit
+from mcp_orchestrator.store.segments import Bucket, Folder, SegmentFormat, export_segments
+
+
+class SegmentChoice(Enum):
+    """What a segment can be."""
+
+    JSONL = "jsonl"
+    PARQUET = "parquet"
+
 
 app = typer.Typer(help="Read, check and export the sagas' audit trail.", no_args_is_help=True)
 
@@ -94,11 +104,33 @@ def show(
 
 @app.command()
 def export(
-    path: Annotated[Path, typer.Argument(help="A file of JSON Lines; it is continued.")],
-    saga_id: Annotated[str | None, typer.Option("--saga", help="Only this saga.")] = None,
+    to: Annotated[
+        str, typer.Argument(help="A file of JSON Lines, a folder, or s3://BUCKET/PREFIX.")
+    ],
+    saga_id: Annotated[
+        str | None, typer.Option("--saga", help="Only this saga; to a file only.")
+    ] = None,
+    form: Annotated[
+        SegmentChoice | None,
+        typer.Option("--format", help="Segments of this format, in a folder or a bucket."),
+    ] = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Write the events that the file does not have yet to its end."""
+    """Write the events that are not there yet; it goes on where it ended, whatever crashed."""
+    path = Path(to)
+    bucket = to.startswith("s3://")
+    if bucket or form is not None or path.is_dir():
+        if saga_id is not None:
+            raise InvalidInputError("--saga: one saga is exported to a file of JSON Lines only.")
+        chosen: SegmentFormat = form.value if form is not None else "jsonl"
+
+        async def put(store: SagaStore) -> None:
+            destination = Bucket(to) if bucket else Folder(path)
+            count = await export_segments(store.database, destination, chosen)
+            typer.echo(f"{count} events written to {to}")
+
+        with_sagas(put, data_dir=data_dir)
+        return
 
     async def work(store: SagaStore) -> None:
         count = await export_audit(store.database, path, saga_id=saga_id)

@@ -39,7 +39,7 @@ async def export_audit(database: Database, path: Path, *, saga_id: str | None = 
                 page = await read_trail(connection, after=last, until=until, saga_id=saga_id)
             if not page:
                 return count
-            lines = [json.dumps(dict(row), default=_plain, sort_keys=True) for row in page]
+            lines = [json.dumps(dict(row), default=plain, sort_keys=True) for row in page]
             await to_thread.run_sync(_append, file, "".join(f"{line}\n" for line in lines))
             last, count = page[-1]["id"], count + len(page)
 
@@ -70,5 +70,6 @@ def _last_exported(path: Path) -> int:
         ) from error
 
 
-def _plain(value: Any) -> str:
+def plain(value: Any) -> str:
+    """Return a moment as text, for JSON."""
     return value.isoformat(timespec="microseconds")
