@@ -34,6 +34,8 @@ from mcp_orchestrator.server.standard_streams import StandardStreams
 _log = logging.getLogger(__name__)
 #: How long open connections get to end at shutdown, in seconds.
 _GRACE_SECONDS = 1
+#: Connections that may wait to be accepted.
+_BACKLOG = 2048
 
 
 async def serve_stdio(runtime: Runtime, streams: StandardStreams) -> None:
@@ -118,6 +120,7 @@ def _listen(host: str, port: int) -> socket.socket:
             f"Settings host and port: {host}:{port} cannot be listened on ({error.strerror}).",
             remedy="Choose another port, or 0 for a free one.",
         ) from error
+    listener.listen(_BACKLOG)  # who reads that we listen may connect at once
     return listener
 
 
