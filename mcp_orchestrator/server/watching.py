@@ -8,7 +8,7 @@ handshake era ask by ``resources/subscribe``, those of the modern one by ``subsc
 import hashlib
 import logging
 from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final
 
@@ -65,8 +65,10 @@ class ResourceWatch:
             ctx: Context, params: SubscriptionsListenRequestParams
         ) -> SubscriptionsListenResult:
             wanted = params.notifications.resource_subscriptions or []
-            readable = [uri for uri in wanted if await _digest(server, uri) is not None]
-            chosen = params.notifications.model_copy(update={"resource_subscriptions": readable})
+            digests = {uri: await _digest(server, uri) for uri in wanted}
+            readable = {uri: digest for uri, digest in digests.items() if digest is not None}
+            shown = {"resource_subscriptions": list(readable)}
+            chosen = params.notifications.model_copy(update=shown)
             with self._watching(readable):
                 return await self._listen(ctx, params.model_copy(update={"notifications": chosen}))
 
@@ -114,12 +116,9 @@ class ResourceWatch:
     async def _look(self, server: MCPServer[None], uri: str) -> None:
         with calling(Caller(LOCAL)):  # who may watch it was decided when they asked
             digest = await _digest(server, uri)
-        if digest is None or self._seen.get(uri) == digest or uri not in self._watched:
+        if digest is None or uri not in self._watched or self._seen.get(uri) == digest:
             return
-        known = uri in self._seen
         self._seen[uri] = digest
-        if not known:
-            return
         await self.bus.publish(ResourceUpdated(uri=uri))
         for (_, watched), send in list(self._subscribers.items()):
             if watched == uri:
@@ -129,8 +128,11 @@ class ResourceWatch:
                     _log.debug("A client could not be told that %s changed.", uri, exc_info=True)
 
     @contextmanager
-    def _watching(self, uris: list[str]) -> Generator[None]:
-        self._watched.update(uris)
+    def _watching(self, uris: Mapping[str, str]) -> Generator[None]:
+        """Look at resources for the length of a block; the digests are what the client knows."""
+        self._watched.update(uris.keys())
+        for uri, digest in uris.items():
+            self._seen.setdefault(uri, digest)
         try:
             yield
         finally:
