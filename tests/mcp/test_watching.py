@@ -31,7 +31,7 @@ async def test_clients_of_another_server_are_told_of_a_change(tmp_path: Path) ->
         ):
             saga = await call(actor, "saga_start", {"name": "s", "steps": [WAITS]})
             uri = f"saga://{saga['saga_id']}"
-            await old.subscribe_resource(uri)
+            await old.subscribe_resource(uri)  # pyright: ignore[reportDeprecated]
             async with new.listen(resource_subscriptions=[uri, "saga://unknown"]) as changes:
                 assert changes.honored.resource_subscriptions == [uri]
                 await call(actor, "saga_signal", {"saga_id": saga["saga_id"], "signal": "go"})
@@ -40,9 +40,9 @@ async def test_clients_of_another_server_are_told_of_a_change(tmp_path: Path) ->
                         assert getattr(change, "uri", None) == uri
                         break
                     await told.wait()
-            await old.unsubscribe_resource(uri)
+            await old.unsubscribe_resource(uri)  # pyright: ignore[reportDeprecated]
             with pytest.raises(Exception, match="Unknown resource"):
-                await old.subscribe_resource("saga://unknown")
+                await old.subscribe_resource("saga://unknown")  # pyright: ignore[reportDeprecated]
 
 
 async def test_ids_are_completed_from_the_callers_own(tmp_path: Path) -> None:
