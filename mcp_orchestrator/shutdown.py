@@ -1,10 +1,13 @@
 """Ending on a signal: the first one asks everything to stop, the second one does not wait."""
 
+import logging
 import os
 import signal
 from collections.abc import Awaitable, Callable
 
 import anyio
+
+_log = logging.getLogger(__name__)
 
 
 async def until_signalled(work: Callable[[], Awaitable[None]]) -> None:
@@ -21,6 +24,8 @@ async def until_signalled(work: Callable[[], Awaitable[None]]) -> None:
                     if asked:
                         os._exit(128 + number)
                     asked = True
+                    name = signal.Signals(number).name
+                    _log.info("Ending on %s; a second signal does not wait.", name)
                     work_scope.cancel()
 
         work_scope = anyio.CancelScope()

@@ -111,6 +111,7 @@ class Supervisor:
                         self._signal(signal.SIGKILL)
                     else:
                         self._stopping = True
+                        _log.info("Ending; a second signal does not wait.")
                         self._signal(signal.SIGTERM)
                         tasks.start_soon(self._end_within_patience)
                         tasks.start_soon(self._leave_when_ended, tasks.cancel_scope)

@@ -30,9 +30,18 @@ class SagasOfSignals:
         return view.saga_id
 
     async def signal_saga(
-        self, saga_id: str, signal: str, payload: dict[str, JsonValue], *, owner: str | None
+        self,
+        saga_id: str,
+        signal: str,
+        payload: dict[str, JsonValue],
+        *,
+        key: str,
+        owner: str | None,
     ) -> None:
-        """Send a signal to a saga that waits for it, or will; an owner reaches only their own."""
+        """Send a signal to a saga that waits for it, or will, once for each key.
+
+        An owner reaches only their own.
+        """
         if owner is not None and (await self._sagas.get(saga_id)).user_id != owner:
             raise NotFoundError(f"There is no saga {saga_id[:80]!r}.")
-        await self._sagas.signal(saga_id, signal, payload, user_id=owner)
+        await self._sagas.signal(saga_id, signal, payload, user_id=owner, idempotency_key=key)

@@ -274,7 +274,13 @@ class SagaEngine(SagaReader):
         return await self.get(saga_id)
 
     async def signal(
-        self, saga_id: str, name: str, value: JsonValue = None, *, user_id: str | None = None
+        self,
+        saga_id: str,
+        name: str,
+        value: JsonValue = None,
+        *,
+        user_id: str | None = None,
+        idempotency_key: str | None = None,
     ) -> None:
         """Send a signal to a saga; it is on disk when this returns, and waits to be awaited.
 
@@ -283,6 +289,7 @@ class SagaEngine(SagaReader):
             name: what a step that uses ``saga.wait_for_signal`` waits for.
             value: what that step returns.
             user_id: who sends it.
+            idempotency_key: a signal of the same key is sent to a saga once, however often asked.
 
         Raises:
             NotFoundError: there is no such saga.
@@ -291,7 +298,7 @@ class SagaEngine(SagaReader):
         """
         if name.startswith(APPROVAL_PREFIX):
             raise InvalidInputError("A signal is no approval.", remedy="Let a person approve it.")
-        await self._send(saga_id, name, as_json(value), user_id)
+        await self._send(saga_id, name, as_json(value), user_id, idempotency_key)
 
     async def approve(
         self, saga_id: str, approval: str, order: Order, *, approved: bool = True
@@ -312,14 +319,22 @@ class SagaEngine(SagaReader):
         decision = order.data(approved=approved)
         await self._send(saga_id, f"{APPROVAL_PREFIX}{approval}", decision, order.user_id)
 
-    async def _send(self, saga_id: str, name: str, value: JsonValue, user_id: str | None) -> None:
+    async def _send(
+        self, saga_id: str, name: str, value: JsonValue, user_id: str | None, key: str | None = None
+    ) -> None:
         view = await self.get(saga_id)
         if view.state.is_finished:
+            if key is not None and await self._was_sent(saga_id, key):
+                return
             raise ConflictError(f"Saga {saga_id!r} is {view.state} and awaits nothing.")
         body: JsonObject = {"value": value}
         message = inbox.Message(saga_id, "signal", body, self._clock.now(), name, user_id)
-        await self._committer.submit(lambda connection: inbox.put(connection, message))
-        self._dispatcher.notify(saga_id, urgent=False)
+        if await self._committer.submit(lambda connection: inbox.put(connection, message, key)):
+            self._dispatcher.notify(saga_id, urgent=False)
+
+    async def _was_sent(self, saga_id: str, key: str) -> bool:
+        async with self._database.read() as connection:
+            return await connection.run_sync(inbox.was_sent, saga_id, key)
 
     async def compensate(self, saga_id: str, order: Order) -> SagaView:
         """Undo a finished saga by hand; see ``Interventions.compensate``."""

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Literal
 
 from sqlalchemy import Connection, insert, select
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mcp_orchestrator.saga.checkpoint import SagaRecord
@@ -17,7 +18,7 @@ from mcp_orchestrator.saga.events import EventType, SagaEvent
 from mcp_orchestrator.saga.states import StepState
 from mcp_orchestrator.saga.values import JsonObject
 from mcp_orchestrator.saga.waits import APPROVAL_PREFIX, is_wait
-from mcp_orchestrator.store.schema.sagas import saga_inbox
+from mcp_orchestrator.store.schema.sagas import saga_inbox, saga_signal_keys
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +44,13 @@ class Message:
     id: int = 0
 
 
-def put(connection: Connection, message: Message) -> None:
-    """Put a message into the inbox."""
+def put(connection: Connection, message: Message, key: str | None = None) -> bool:
+    """Put a message into the inbox, once for each key; False when it was there before."""
+    if key is not None:
+        make = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
+        first = make(saga_signal_keys).values(saga_id=message.saga_id, key=key)
+        if connection.execute(first.on_conflict_do_nothing()).rowcount == 0:
+            return False
     row = {
         "saga_id": message.saga_id,
         "kind": message.kind,
@@ -54,6 +60,13 @@ def put(connection: Connection, message: Message) -> None:
         "sent_at": message.sent_at,
     }
     connection.execute(insert(saga_inbox).values(row))
+    return True
+
+
+def was_sent(connection: Connection, saga_id: str, key: str) -> bool:
+    """Tell whether a saga has been sent a signal of this key."""
+    same = (saga_signal_keys.c.saga_id == saga_id, saga_signal_keys.c.key == key)
+    return connection.scalar(select(saga_signal_keys.c.key).where(*same)) is not None
 
 
 async def read(connection: AsyncConnection, saga_id: str) -> list[Message]:

@@ -7,6 +7,8 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from mcp_orchestrator.queue import NewTask, TaskQueue, TaskQueueConfig, TaskStatus
 from tests.services.orchestrator import command, environment
 from tests.services.process import stop_process
@@ -27,7 +29,9 @@ async def nap(seconds: float, task: TaskContext) -> str:
 
 
 @contextmanager
-def workers(folder: Path, redis_url: str) -> Generator["subprocess.Popen[bytes]"]:
+def workers(
+    folder: Path, redis_url: str, *, count: int = 2, **more: str
+) -> Generator["subprocess.Popen[bytes]"]:
     (folder / "packs").mkdir()
     (folder / "packs" / "slow.py").write_text(PACK)
     settings = {
@@ -36,10 +40,11 @@ def workers(folder: Path, redis_url: str) -> Generator["subprocess.Popen[bytes]"
         "MCP_ORCHESTRATOR_TASK_LEASE_SECONDS": "2",
         "MCP_ORCHESTRATOR_GRACE_SECONDS": "0.5",
         "MCP_ORCHESTRATOR_SANDBOX_WARM": "0",
+        **more,
     }
     with (folder / "workers.log").open("wb") as log:
         process = subprocess.Popen(
-            command("worker", "--workers", "2", "--concurrency", "5", "--types", "slow.*"),
+            command("worker", "--workers", str(count), "--concurrency", "5", "--types", "slow.*"),
             env=environment(folder, **settings), cwd=folder, stdin=subprocess.DEVNULL,
             stdout=log, stderr=log,
         )  # fmt: skip
@@ -121,3 +126,36 @@ async def test_workers_stop_when_their_supervisor_is_killed(
                 return not any(is_alive(process_id) for process_id in live)
 
             await eventually(ended, seconds=15)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("asked", [signal.SIGTERM, signal.SIGINT])
+async def test_a_second_signal_does_not_wait(
+    count: int, asked: signal.Signals, tmp_path: Path, redis_server: RedisServer
+) -> None:
+    url = redis_server.url.replace("/0", f"/{9 + count + (asked is signal.SIGINT) * 2}")
+    async with TaskQueue(TaskQueueConfig(redis_url=url, lease_seconds=2)) as queue:
+        long = await queue.add_task("slow.nap", {"seconds": 600})
+        patient = {"MCP_ORCHESTRATOR_WORKER_GRACE_SECONDS": "600"}
+        with workers(tmp_path, url, count=count, **patient) as process:
+
+            async def begun() -> bool:
+                return (await queue.get_task(long.task_id)).status is TaskStatus.PROCESSING
+
+            await eventually(begun, seconds=60)
+            live = await process_ids(queue)
+            process.send_signal(asked)
+
+            async def has_heard() -> bool:
+                return b"a second signal does not wait" in (tmp_path / "workers.log").read_bytes()
+
+            await eventually(has_heard, seconds=30)
+            assert process.poll() is None  # it waits for the task
+            process.send_signal(asked)
+            process.wait(60)
+
+            async def ended() -> bool:
+                return not any(is_alive(process_id) for process_id in live)
+
+            await eventually(ended, seconds=30)
+        assert (await queue.get_task(long.task_id)).status is TaskStatus.PROCESSING

@@ -25,6 +25,7 @@ from mcp_orchestrator.queue import (
     TaskPriority,
     TaskProgress,
     TaskQueue,
+    TaskQueueConfig,
     TaskStatus,
 )
 from tests.services.queue_place import (  # noqa: F401
@@ -113,6 +114,19 @@ async def test_low_priority_gets_its_share(place: Place[HandClock]) -> None:
     assert taken[9] == TaskPriority.NORMAL
     batch = [delivery.task.priority for delivery in await queue.take("w", 20)]
     assert batch.count(TaskPriority.NORMAL) == 4
+
+
+async def test_low_waits_for_no_more_than_twenty_deliveries_each(place: Place[HandClock]) -> None:
+    queue = await place.queue(fair_share=TaskQueueConfig().fair_share)
+    await queue.add_tasks([NewTask("t", {}, TaskPriority.LOW) for _ in range(3)])
+    place.clock.advance(1)
+    await queue.add_tasks([NewTask("t", {}, TaskPriority.CRITICAL) for _ in range(90)])
+    order: list[TaskPriority] = []
+    for count in (1, 7, 30, 2, 25):  # however many a worker takes at once
+        taken = [delivery.task.priority for delivery in await queue.take("w", count)]
+        order += taken
+        assert order.count(TaskPriority.LOW) == min(len(order) // 20, 3)
+    assert order.count(TaskPriority.LOW) == 3
 
 
 async def test_only_types_that_the_worker_handles(queue: TaskQueue) -> None:

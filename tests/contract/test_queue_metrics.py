@@ -7,10 +7,16 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from mcp_orchestrator.queue import EventKind, QueueMetrics, TaskPriority, TaskQueue
-from tests.services.queue_place import BACK_ENDS, HandClock, Place, open_place
+from tests.services.queue_place import (  # noqa: F401
+    BACK_ENDS_AND_CLUSTER,
+    HandClock,
+    Place,
+    open_place,
+    redis_cluster,  # pyright: ignore[reportUnusedImport] - a fixture
+)
 
 
-@pytest.fixture(params=BACK_ENDS)
+@pytest.fixture(params=BACK_ENDS_AND_CLUSTER)
 async def place(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Place[HandClock]]:
     async with open_place(request, str(request.param), tmp_path, HandClock()) as opened:
         yield opened

@@ -23,7 +23,13 @@ from mcp_orchestrator.queue.signals import (
 from mcp_orchestrator.store.commits import GroupCommitter
 from mcp_orchestrator.store.engine import Database, open_engine, sqlite_url
 from mcp_orchestrator.store.migrations import migrate
-from tests.services.queue_place import BACK_ENDS, HandClock, Place, open_place
+from tests.services.queue_place import (  # noqa: F401
+    BACK_ENDS_AND_CLUSTER,
+    HandClock,
+    Place,
+    open_place,
+    redis_cluster,  # pyright: ignore[reportUnusedImport] - a fixture
+)
 
 Payload = dict[str, JsonValue]
 
@@ -44,7 +50,7 @@ class Sagas:
         return f"saga of {key}"
 
     async def signal_saga(
-        self, saga_id: str, signal: str, payload: Payload, *, owner: str | None
+        self, saga_id: str, signal: str, payload: Payload, *, key: str, owner: str | None
     ) -> None:
         if saga_id == "gone":
             raise NotFoundError("There is no such saga.")
@@ -68,7 +74,7 @@ class Station:
         return Scheduler(self.queue, self.database, self.committer, clock=self.clock)
 
 
-@pytest.fixture(params=BACK_ENDS)
+@pytest.fixture(params=BACK_ENDS_AND_CLUSTER)
 async def station(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Station]:
     async with (
         open_place(request, str(request.param), tmp_path, HandClock()) as place,

@@ -22,7 +22,13 @@ from hypothesis.stateful import (
 
 from mcp_orchestrator.errors import StaleLeaseError
 from mcp_orchestrator.queue import TaskPriority, TaskQueue, TaskStatus
-from tests.services.queue_place import BACK_ENDS, HandClock, Place, open_place
+from tests.services.queue_place import (  # noqa: F401
+    BACK_ENDS_AND_CLUSTER,
+    HandClock,
+    Place,
+    open_place,
+    redis_cluster,  # pyright: ignore[reportUnusedImport] - a fixture
+)
 
 T = TypeVar("T")
 LEASE = 30.0
@@ -207,12 +213,13 @@ class QueueMachine(RuleBasedStateMachine):
             )  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", BACK_ENDS)
+@pytest.mark.parametrize("kind", BACK_ENDS_AND_CLUSTER)
 def test_the_queue_behaves_as_its_model(
     kind: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
+    servers = {"postgresql": "postgres_server", "redis": "redis_server"}
     if kind != "sqlite":
-        request.getfixturevalue(f"{kind}_server" if kind == "redis" else "postgres_server")
+        request.getfixturevalue(servers.get(kind, "redis_cluster"))
     QueueMachine.request, QueueMachine.kind, QueueMachine.folder = request, kind, tmp_path
     run_state_machine_as_test(
         QueueMachine,

@@ -217,12 +217,14 @@ class SignalRouter:
             return await self._sagas.start_saga(
                 target.definition, signal.payload, key=key, owner=signal.owner
             )
-        return await self._signal_saga(self._sagas, target, signal)
+        return await self._signal_saga(self._sagas, target, signal, key)
 
-    async def _signal_saga(self, sagas: SagaTarget, target: SignalSaga, signal: Signal) -> str:
+    async def _signal_saga(
+        self, sagas: SagaTarget, target: SignalSaga, signal: Signal, key: str
+    ) -> str:
         saga_id = at(signal.payload, target.saga_id_at)
         if not isinstance(saga_id, str):
             raise InvalidInputError(f"The payload has no saga id at {target.saga_id_at!r}.")
         name = target.signal or signal.name
-        await sagas.signal_saga(saga_id, name, signal.payload, owner=signal.owner)
+        await sagas.signal_saga(saga_id, name, signal.payload, key=key, owner=signal.owner)
         return saga_id

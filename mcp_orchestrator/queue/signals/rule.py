@@ -125,7 +125,7 @@ class SagaTarget(Protocol):
         ...
 
     async def signal_saga(
-        self, saga_id: str, signal: str, payload: Payload, *, owner: str | None
+        self, saga_id: str, signal: str, payload: Payload, *, key: str, owner: str | None
     ) -> None:
-        """Send a signal to a saga."""
+        """Send a signal to a saga, once for each key."""
         ...

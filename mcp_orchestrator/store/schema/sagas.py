@@ -175,6 +175,13 @@ saga_keys = Table(
     CheckConstraint("(wrapped_key IS NULL) = (erased_at IS NOT NULL)", name="erased"),
 )
 
+saga_signal_keys = Table(
+    "saga_signal_keys",
+    metadata,
+    Column("saga_id", String(64), primary_key=True),
+    Column("key", String(500), primary_key=True),
+)
+
 saga_inbox = Table(
     "saga_inbox",
     metadata,
