@@ -1,6 +1,7 @@
 """Storing new tasks, once for each idempotency key."""
 
 from collections.abc import Sequence
+from itertools import groupby
 from typing import Any
 
 from sqlalchemy import Connection, func, insert, select
@@ -18,13 +19,15 @@ def add_tasks(
     """Insert tasks and return them, or those that already hold their idempotency keys."""
     if max_length is not None:
         _check_length(connection, queue, len(new), max_length)
-    keyless = [row_from_entry(one, queue) for one in new if one.task.idempotency_key is None]
-    if keyless:
-        connection.execute(insert(tasks), keyless)
-    return [
-        one.task if one.task.idempotency_key is None else _add_unique(connection, queue, one)
-        for one in new
-    ]
+    added: list[Task] = []
+    for has_key, run in groupby(new, lambda one: one.task.idempotency_key is not None):
+        entries = list(run)  # in runs, so that the order of the rows is that of the tasks
+        if has_key:
+            added += [_add_unique(connection, queue, one) for one in entries]
+        else:
+            connection.execute(insert(tasks), [row_from_entry(one, queue) for one in entries])
+            added += [one.task for one in entries]
+    return added
 
 
 def _add_unique(connection: Connection, queue: str, entry: NewEntry) -> Task:
