@@ -24,6 +24,8 @@ _CONNECT_TIMEOUT = 5.0
 _LARGEST_POOL = 64
 #: How often a command is repeated when its connection breaks.
 _ATTEMPTS = 3
+#: Scripts that do without ``tasks.lua``, whose functions Redis would make anew at every call.
+_BRIEF = frozenset({"add"})
 _REMEDY = (
     "Use redis://, rediss://, unix://, redis+cluster:// or redis+sentinel://HOST,HOST/NAME/DB."
 )
@@ -111,7 +113,8 @@ class RedisConnection:
 @cache
 def _source(name: str) -> tuple[str, str]:
     folder = files("mcp_orchestrator.queue.redis_streams") / "lua"
-    parts = [(folder / f"{part}.lua").read_text("utf-8") for part in ("library", name)]
+    shared = ("library",) if name in _BRIEF else ("library", "tasks")
+    parts = [(folder / f"{part}.lua").read_text("utf-8") for part in (*shared, name)]
     source = "\n".join(parts)
     return source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
 
