@@ -1,5 +1,6 @@
 """kill -9 of the server in the middle of a loop: it goes on, and nothing is paid for twice."""
 
+import random
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,10 @@ from mcp import Client
 
 from tests.services.orchestrator import Json, call, start_http_server, until_ended
 from tests.services.programmer import PROBLEM, RIGHT, TESTS, programmer, provider_settings
-from tests.services.provider_server import Answer, ProviderServer, Received, provider_server
+from tests.services.provider_server import Answer, ProviderServer, Received, provider_server, says
+from tests.services.scripted_coder import ScriptedCoder
+from tests.services.scripted_coder import problem as shift_problem
+from tests.services.scripted_coder import tests as shift_tests
 
 
 class Gate:
@@ -96,3 +100,77 @@ async def test_only_the_request_in_flight_is_asked_again(
         counts = asked(provider)
         assert sorted(counts.values()) == [1] * (candidates + 1) + [2]  # and one repair
         assert any("takeover" in line for line in audit), audit
+
+
+class Trapdoors:
+    """Answers like a coder that is never right, and tells when it is at the next chosen request.
+
+    A trapdoor either keeps its request waiting for ever or opens while the answer is being sent:
+    then nobody can say whether it arrived.
+    """
+
+    def __init__(self, trapdoors: dict[int, str]) -> None:
+        self._coder = ScriptedCoder(right=0.0, repairs=0.0, seed=1)
+        self._answers: dict[str, str] = {}
+        self._left = dict(trapdoors)
+        self.count = 0
+        self.reached = anyio.Event()
+
+    def __call__(self, received: Received) -> Answer:
+        # the same question gets the same answer, however often a crash repeats it
+        key = received.prompt
+        if key not in self._answers:
+            self._answers[key] = self._coder.answer(key)
+        answer = says(self._answers[key])(received)
+        self.count += 1
+        kind = self._left.pop(self.count, "")
+        if kind == "held":
+            self.reached.set()
+            answer.wait = anyio.sleep_forever
+        elif kind == "answering":
+            answer.before_piece = self._tell
+        return answer
+
+    async def _tell(self) -> None:
+        self.reached.set()
+
+
+async def test_kills_at_random_points_repeat_nothing_but_what_was_in_flight(tmp_path: Path) -> None:
+    """A loop that never succeeds makes 10 requests: 4 candidates, then 2 lines of 3."""
+    chance = random.Random(6)
+    whole, kills = 10, 4
+    places = sorted(chance.sample(range(1, whole + 1), kills))
+    kinds = [chance.choice(["held", "answering"]) for _ in places]
+    coder = Trapdoors(dict(zip(places, kinds, strict=True)))
+    async with provider_server(coder) as provider:
+        settings = {
+            **provider_settings(provider.base_url),
+            "MCP_ORCHESTRATOR_SAGA_LEASE_SECONDS": "1",
+            "MCP_ORCHESTRATOR_SAGA_MAX_TAKEOVERS": "20",
+        }
+        asks = {
+            "problem": shift_problem(3), "tests": shift_tests(3), "candidates": 4,
+            "budget": {"model_calls": whole},
+        }  # fmt: skip
+        loop_id = ""
+        for _ in range(kills):
+            coder.reached = anyio.Event()
+            server = start_http_server(tmp_path, settings=settings)
+            try:
+                async with Client(server.url("/mcp")) as client:
+                    if not loop_id:
+                        loop_id = (await call(client, "loop_start", asks))["loop_id"]
+                    with anyio.fail_after(60):
+                        await coder.reached.wait()
+                    server.kill()
+            except* Exception:
+                assert server.process.returncode == -9
+            finally:
+                server.kill()
+        ended, audit = await go_on(tmp_path, settings, loop_id)
+        assert ended["state"] == "completed", ended
+        assert ended["stop_reason"] == f"the budget of {whole} model calls is spent"
+        # four candidates may be in flight at a time, anything else alone
+        assert len(ended["attempts"]) == whole - 1, "and one analysis"
+        assert whole <= coder.count <= whole + 4 * kills
+        assert sum("takeover" in line for line in audit) == kills, audit
