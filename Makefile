@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint types imports check docs lock clean install bench-saga bench-queue bench-sandbox bench-mcp bundle
+.PHONY: demo test lint types imports check docs lock clean install bench-saga bench-queue bench-sandbox bench-mcp bundle bench-loop
 
 install: $(VENV)/.installed
 
@@ -84,3 +84,7 @@ bench-sandbox: install .cache/bench-sandbox/.installed
 # 1,000 clients for a minute; BENCH_CLIENTS=0 leaves them out.
 bench-mcp: install
 	$(BIN)/python -m benchmarks.mcp
+
+# One sample, best of n and the loop on HumanEval with the demo's model. About ten minutes on two cores.
+bench-loop: install
+	$(BIN)/python -m benchmarks.loop

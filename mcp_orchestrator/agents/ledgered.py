@@ -112,12 +112,12 @@ class LedgeredModel:
             reply = await ask()
         except OrchestratorError as error:
             spent = None if isinstance(error, AnswerLostError) else Spent()
-            await self._settle(entered, Outcome.FAILED, spent, error_code=error.code)
+            self._settle(entered, Outcome.FAILED, spent, error_code=error.code)
             raise
         except BaseException:  # cancelled, or a fault of ours: it may have been billed
-            await self._settle(entered, Outcome.CANCELLED, None)
+            self._settle(entered, Outcome.CANCELLED, None)
             raise
-        await self._settle(entered, Outcome.ANSWERED, _spent(reply), reply=reply)
+        self._settle(entered, Outcome.ANSWERED, _spent(reply), reply=reply)
         return reply
 
     async def check(self) -> str:
@@ -128,7 +128,7 @@ class LedgeredModel:
         """
         return await self._inner.check()
 
-    async def _settle(
+    def _settle(
         self,
         entered: "_Entered",
         outcome: Outcome,
@@ -139,11 +139,10 @@ class LedgeredModel:
     ) -> None:
         latency = self._clock.monotonic() - entered.started
         self._count(outcome.value, reply)
-        with anyio.CancelScope(shield=True):
-            await self._ledger.settle(
-                entered.entry_id, outcome, spent, latency_seconds=latency, error_code=error_code,
-                request_id=reply.request_id if reply is not None else None,
-            )  # fmt: skip
+        self._ledger.settle(
+            entered.entry_id, outcome, spent, latency_seconds=latency, error_code=error_code,
+            request_id=reply.request_id if reply is not None else None,
+        )  # fmt: skip
 
     def _count(self, outcome: str, reply: ModelReply | None = None) -> None:
         if self._metrics is not None:

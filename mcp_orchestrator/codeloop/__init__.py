@@ -1,6 +1,7 @@
 """The code loop: reason, generate, test, fix, as one durable saga."""
 
 from mcp_orchestrator.codeloop.delivery import Deliveries
+from mcp_orchestrator.codeloop.feedback import first_question
 from mcp_orchestrator.codeloop.loop import APPROVAL, LOOP_TYPE, CodeLoop, loop_definition
 from mcp_orchestrator.codeloop.problem import Budget, Choice, Problem
 from mcp_orchestrator.codeloop.reply import extract_code
@@ -21,6 +22,7 @@ __all__ = [
     "describe",
     "describe_spend",
     "extract_code",
+    "first_question",
     "loop_definition",
     "write_report",
 ]

@@ -22,6 +22,19 @@ _APPROACHES = (
     "Use the standard library where it helps.",
     "Write it as small functions that each do one thing.",
 )
+#: One exchange that shows the form of a reply: small models then neither explain nor demonstrate.
+_EXAMPLE = (
+    Message(
+        "user",
+        "Return the even numbers of a list, in their order.\n"
+        "Implement exactly this signature:\ndef evens(numbers: list) -> list:",
+    ),
+    Message(
+        "assistant",
+        "```python\ndef evens(numbers: list) -> list:\n"
+        "    return [number for number in numbers if number % 2 == 0]\n```",
+    ),
+)
 
 
 def analysis_request(problem: Problem) -> tuple[Message, ...]:
@@ -49,18 +62,46 @@ def tests_request(problem: Problem, count: int) -> tuple[Message, ...]:
     )
 
 
-def candidate_request(problem: Problem, analysis: str, number: int) -> tuple[Message, ...]:
-    """Ask for one program; each number is pointed another way, so that candidates differ.
+def first_question(problem: Problem) -> tuple[Message, ...]:
+    """Ask for one program in the form that does best when it is asked only once."""
+    return (Message("system", _CODER), *_EXAMPLE, Message("user", statement(problem)))
 
-    The first is asked without the analysis: where that misleads, one candidate is free of it.
+
+def candidate_request(problem: Problem, analysis: str, number: int) -> tuple[Message, ...]:
+    """Ask for one program; each number asks in another form, so that candidates differ.
+
+    What a small model gets right depends on the form of the question more than on chance, so
+    forms differ more than temperatures do. The first is asked without the analysis: where that
+    misleads, one candidate is free of it.
     """
-    approach = _APPROACHES[number % len(_APPROACHES)]
-    parts = [statement(problem)]
-    if number > 0 and analysis:
-        parts.append(f"Analysis:\n{analysis}")
-    if number > 0:
-        parts.append(approach)
-    return (Message("system", _CODER), Message("user", "\n\n".join(parts)))
+    more = f"\n\nAnalysis:\n{analysis}" if number > 0 and analysis else ""
+    system = Message("system", _CODER)
+    match number % 6:
+        case 0 if number == 0:
+            return first_question(problem)
+        case 1:
+            return (*_EXAMPLE, Message("user", _in_words(problem) + more))
+        case 2:
+            return (system, Message("user", statement(problem) + more))
+        case 3:
+            edge = f"{_in_words(problem)} {_APPROACHES[1]}{more}"
+            return (Message("user", edge),)
+        case 4:
+            begin = f"Write a Python program.\n{statement(problem)}{more}"
+            return (Message("user", begin),)
+        case _:
+            approach = _APPROACHES[number % len(_APPROACHES)]
+            return (system, *_EXAMPLE, Message("user", f"{statement(problem)}{more}\n\n{approach}"))
+
+
+def _in_words(problem: Problem) -> str:
+    """State a problem by its words and the head of its function, without its examples."""
+    if not problem.signature:
+        return statement(problem)
+    words = problem.problem.partition(">>>")[0].strip()
+    head = problem.signature.strip().removeprefix("def ").rstrip(": ")
+    asked = f"{words}\n\nWrite the Python function `{head}`."
+    return "\n".join([asked, *_bindings(problem)])
 
 
 def diagnosis_request(problem: Problem, attempt: Attempt) -> tuple[Message, ...]:
@@ -103,12 +144,17 @@ def statement(problem: Problem) -> str:
     parts = [problem.problem.strip()]
     if problem.signature:
         parts.append(f"Implement exactly this signature:\n{problem.signature.strip()}")
+    return "\n".join([*parts, *_bindings(problem)])
+
+
+def _bindings(problem: Problem) -> list[str]:
+    parts: list[str] = []
     if problem.allowed_imports is not None:
         allowed = ", ".join(problem.allowed_imports) or "none"
         parts.append(f"Modules that may be imported: {allowed}.")
-    if problem.tests:
+    if problem.tests and problem.show_tests:
         parts.append(f"It must pass these tests:\n{problem.tests.strip()}")
-    return "\n".join(parts)
+    return parts
 
 
 def describe(attempt: Attempt) -> str:

@@ -61,6 +61,9 @@ class Problem(BaseModel):
     analyse: bool = Field(
         default=True, description="Whether the reasoning model is asked first; costs one call."
     )
+    show_tests: bool = Field(
+        default=True, description="Whether the models see the tests, besides how a program fails."
+    )
     candidates: int = Field(default=4, ge=1, le=16, description="First attempts, side by side.")
     repairs: int = Field(
         default=2, ge=0, le=5, description="Repairs of one line of attack before a fresh start."

@@ -4,8 +4,9 @@ Every model call and every test run is a memo of the saga step it happens in: af
 recorded ones are read back and only the one in flight is done again.
 """
 
-from collections.abc import Awaitable, Callable
-from typing import cast
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import TypeVar, cast
 
 import anyio
 from pydantic import JsonValue, TypeAdapter
@@ -17,11 +18,14 @@ from mcp_orchestrator.codeloop.problem import Problem
 from mcp_orchestrator.codeloop.reply import extract_code, imported_modules
 from mcp_orchestrator.codeloop.spend import Spend
 from mcp_orchestrator.errors import ProviderRejectedError
-from mcp_orchestrator.saga import BusinessRefusalError, StepHandle
+from mcp_orchestrator.saga import BusinessRefusalError, JsonObject, StepHandle, progress
 from mcp_orchestrator.sandbox import Sandbox, TestRequest
 
-#: The first try is the likeliest program; the later ones are to differ from it and one another.
-_TEMPERATURES = (0.2, 0.8, 0.6, 1.0)
+T = TypeVar("T")
+U = TypeVar("U")
+
+#: The likeliest programs first: they differ by how they are asked for. Later ones by chance too.
+_TEMPERATURES = (0.2, 0.2, 0.2, 0.3, 0.3, 0.4, 0.6, 0.8)
 
 _Run = TypeAdapter(tuple[Attempt, float])
 
@@ -73,21 +77,21 @@ class Workbench:
             ProviderUnavailableError: it may work later.
         """
         label = f"{origin} {number + 1}"
-        await self._tell(f"{label}: asking {self._coder.model}")
-        reply = await ask(
-            self._step, self._coder, f"program.{number}", self._request(messages, number)
+        request = self._request(messages, number)
+        reply, _ = await _both(
+            lambda: ask(self._step, self._coder, f"program.{number}", request),
+            lambda: self._tell(f"{label}: asking {self._coder.model}"),
         )
         self.spend = self.spend.with_reply(reply)
-        attempt, seconds = await self._test(number, origin, extract_code(reply.text), parent)
+        code = extract_code(reply.text)
+        attempt, seconds = await self._test(number, origin, code, parent)
         self.spend = self.spend.with_run(seconds)
-        await self._tell(f"{label}: {attempt.summary}")
         return attempt
 
     async def try_given(self, code: str) -> Attempt:
         """Test the program that was given, as the first attempt; no model is asked."""
         attempt, seconds = await self._test(0, "given", code, None)
         self.spend = self.spend.with_run(seconds)
-        await self._tell(f"the given program: {attempt.summary}")
         return attempt
 
     async def attempt_together(self, requests: list[tuple[Message, ...]]) -> list[Attempt]:
@@ -112,7 +116,7 @@ class Workbench:
         return ModelRequest(
             messages=messages,
             max_tokens=self.problem.budget.reply_tokens,
-            temperature=_TEMPERATURES[number % len(_TEMPERATURES)],
+            temperature=_TEMPERATURES[min(number, len(_TEMPERATURES) - 1)],
             seed=number,
         )
 
@@ -172,7 +176,11 @@ class Workbench:
                 "JsonValue", _Run.dump_python((attempt, report.run.duration_seconds), mode="json")
             )
 
-        return _Run.validate_python(await self._step.memo(memo, run))
+        def tell(made: JsonValue) -> JsonObject:
+            attempt, _ = _Run.validate_python(made)
+            return self._progress(f"{origin} {number + 1}: {attempt.summary}")
+
+        return _Run.validate_python(await self._step.memo(memo, run, tell=tell))
 
     def _objection(self, code: str) -> str:
         if not code:
@@ -185,6 +193,13 @@ class Workbench:
 
     async def _tell(self, message: str) -> None:
         await self._step.report_progress(
+            message,
+            current=float(self.spend.model_calls),
+            total=float(self.problem.budget.model_calls),
+        )
+
+    def _progress(self, message: str) -> JsonObject:
+        return progress(
             message,
             current=float(self.spend.model_calls),
             total=float(self.problem.budget.model_calls),
@@ -230,20 +245,43 @@ class _MemoisedJobs:
         return await self._step.memo(f"{self._memo}.{name}", begin)
 
 
+async def _both(one: Callable[[], Awaitable[T]], other: Callable[[], Awaitable[U]]) -> tuple[T, U]:
+    """Await two things at once; a fault of one is raised as it is, when both have ended."""
+    ones, others = list[T](), list[U]()
+
+    async def first() -> None:
+        ones.append(await one())
+
+    async def second() -> None:
+        others.append(await other())
+
+    await _settle([first, second])
+    return ones[0], others[0]
+
+
 async def _all_of(calls: list[Callable[[], Awaitable[Attempt]]]) -> list[Attempt]:
     """Await several calls; when one fails the others still finish, since they are paid for."""
     results: dict[int, Attempt] = {}
+
+    async def keep(index: int) -> None:
+        results[index] = await calls[index]()
+
+    await _settle([partial(keep, index) for index in range(len(calls))])
+    return [results[index] for index in range(len(calls))]
+
+
+async def _settle(works: Sequence[Callable[[], Awaitable[None]]]) -> None:
+    """Let all come to their end, then raise the first error there was."""
     errors: list[Exception] = []
 
-    async def settle(index: int) -> None:
+    async def settle(work: Callable[[], Awaitable[None]]) -> None:
         try:
-            results[index] = await calls[index]()
+            await work()
         except Exception as error:  # re-raised below, after the others are done
             errors.append(error)
 
     async with anyio.create_task_group() as tasks:
-        for index in range(len(calls)):
-            tasks.start_soon(settle, index)
+        for work in works:
+            tasks.start_soon(settle, work)
     if errors:
         raise errors[0]
-    return [results[index] for index in range(len(calls))]

@@ -42,12 +42,15 @@ def is_installed() -> bool:
 
 
 @asynccontextmanager
-async def local_model(*, threads: int = 1, context: int = 4096) -> AsyncGenerator[str]:
+async def local_model(
+    *, threads: int = 1, context: int = 4096, parallel: int = 1
+) -> AsyncGenerator[str]:
     """Run the model in a process of its own and give its base URL, such as ``…:34567/v1``.
 
     Args:
         threads: how many threads it computes with; more than free cores make it slower.
         context: the longest conversation, in tokens.
+        parallel: how many requests are computed together; they share the context.
 
     Raises:
         BackendUnavailableError: it is not installed, or did not start.
@@ -56,6 +59,7 @@ async def local_model(*, threads: int = 1, context: int = 4096) -> AsyncGenerato
         raise BackendUnavailableError("The local model is not installed.", remedy=f"Run: {INSTALL}")
     command = [
         sys.executable, "-m", __name__, "--threads", str(threads), "--context", str(context),
+        "--parallel", str(parallel),
     ]  # fmt: skip
     process = await anyio.open_process(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=None
@@ -92,7 +96,7 @@ async def _end(process: Process) -> None:
     await process.aclose()
 
 
-def serve(*, threads: int, context: int) -> None:
+def serve(*, threads: int, context: int, parallel: int) -> None:
     """Serve until stdin closes; the address is the only line on stdout.
 
     Raises:
@@ -102,7 +106,7 @@ def serve(*, threads: int, context: int) -> None:
         raise BackendUnavailableError("The local model is not installed.", remedy=f"Run: {INSTALL}")
     protocol = os.dup(1)
     os.dup2(2, 1)  # the engine talks on stdout
-    server = _start(threads, context)
+    server = _start(threads, context, parallel)
     os.write(protocol, f"{server.listening_address}/v1\n".encode())
     os.close(protocol)
     while os.read(0, 4096):
@@ -110,14 +114,14 @@ def serve(*, threads: int, context: int) -> None:
     os._exit(0)  # a request may be under way; whoever asked has gone
 
 
-def _start(threads: int, context: int) -> _Server:
+def _start(threads: int, context: int, parallel: int) -> _Server:
     engine: Any = import_module("xllamacpp")
     params = engine.CommonParams()
     params.model.path = str(_weights())
     params.model_alias = {MODEL}
     params.verbosity = 1  # errors only
     params.n_ctx = context
-    params.n_parallel = 1
+    params.n_parallel = parallel
     params.cpuparams.n_threads = threads
     params.cpuparams_batch.n_threads = threads
     return cast("_Server", engine.Server(params))
@@ -136,9 +140,10 @@ def main() -> None:
     parser = ArgumentParser(description="Serve a small real model on loopback.")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--context", type=int, default=4096)
+    parser.add_argument("--parallel", type=int, default=1)
     arguments = parser.parse_args()
     try:
-        serve(threads=arguments.threads, context=arguments.context)
+        serve(threads=arguments.threads, context=arguments.context, parallel=arguments.parallel)
     except BackendUnavailableError as error:
         sys.exit(str(error))
 

@@ -15,7 +15,7 @@ from mcp_orchestrator.saga.reconciliation import Finding
 from mcp_orchestrator.saga.registered import Registration
 from mcp_orchestrator.saga.retry import NO_RETRY, RetryPolicy
 from mcp_orchestrator.saga.states import SagaState, StepState
-from mcp_orchestrator.saga.step import Action, ActionCatalog, StepHandle, StepOperations
+from mcp_orchestrator.saga.step import Action, ActionCatalog, StepHandle, StepOperations, progress
 from mcp_orchestrator.saga.values import JsonObject, JsonValue
 from mcp_orchestrator.saga.view import AuditEvent, SagaView, StepView
 
@@ -54,4 +54,5 @@ __all__ = [
     "explain",
     "mermaid",
     "parse_definition",
+    "progress",
 ]

@@ -6,6 +6,7 @@ import anyio
 from pydantic import JsonValue
 
 from mcp_orchestrator.errors import InvalidInputError
+from mcp_orchestrator.saga.values import JsonObject
 from mcp_orchestrator.store.canonical import as_json
 
 #: The longest value of a memo, in characters of JSON.
@@ -17,14 +18,14 @@ class Memos:
 
     Args:
         read: reads what is on disk, by name.
-        record: writes one; it is on disk when it returns.
+        record: writes one, with the progress of a step; both are on disk when it returns.
         fresh: whether nobody ran the saga before, so that there is nothing to read.
     """
 
     def __init__(
         self,
         read: Callable[[], Awaitable[dict[str, JsonValue]]],
-        record: Callable[[str, JsonValue], Awaitable[None]],
+        record: Callable[[str, JsonValue, JsonObject | None, int], Awaitable[None]],
         *,
         fresh: bool,
     ) -> None:
@@ -34,8 +35,21 @@ class Memos:
         self._loading = anyio.Lock()
         self._running: dict[str, anyio.Event] = {}
 
-    async def run(self, name: str, fn: Callable[[], Awaitable[JsonValue]]) -> JsonValue:
+    async def run(
+        self,
+        name: str,
+        fn: Callable[[], Awaitable[JsonValue]],
+        *,
+        step: int,
+        tell: Callable[[JsonValue], JsonObject] | None = None,
+    ) -> JsonValue:
         """Return what is known under a name, or run the operation and make it known.
+
+        Args:
+            name: unique within the saga.
+            fn: the operation.
+            step: the index of the step it happens in.
+            tell: makes of a new result what is reported as that step's progress.
 
         Raises:
             InvalidInputError: the name is empty or too long, or the result is not JSON.
@@ -50,7 +64,7 @@ class Memos:
         done = self._running[name] = anyio.Event()
         try:
             value = as_json(await fn(), longest=LONGEST_MEMO)
-            await self._record(name, value)
+            await self._record(name, value, tell(value) if tell is not None else None, step)
             known[name] = value
             return value
         finally:

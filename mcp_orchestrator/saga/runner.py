@@ -332,9 +332,14 @@ class SagaRun:
             return SagaEvent(EventType.STEP_COMPLETE, now, index, data)
         return SagaEvent(EventType.STEP_RETRY, now, index, again)
 
-    async def _record_memo(self, name: str, value: JsonValue) -> None:
-        event = SagaEvent(EventType.MEMO_RECORDED, self._around.clock.now(), data={"name": name})
-        await self._write(event, memo=(name, value))
+    async def _record_memo(
+        self, name: str, value: JsonValue, told: JsonObject | None, index: int
+    ) -> None:
+        now = self._around.clock.now()
+        events = [SagaEvent(EventType.MEMO_RECORDED, now, data={"name": name})]
+        if told is not None:
+            events.append(SagaEvent(EventType.STEP_PROGRESS, now, index, told))
+        await self._write(*events, memo=(name, value))
 
     async def note(self, index: int, kind: EventType, data: JsonObject) -> None:
         """Write an event of a step that is at work."""
@@ -352,9 +357,15 @@ class _Operations:
         self._index = index
         self._memos = memos
 
-    async def memo(self, name: str, fn: Callable[[], Awaitable[JsonValue]]) -> JsonValue:
+    async def memo(
+        self,
+        name: str,
+        fn: Callable[[], Awaitable[JsonValue]],
+        tell: Callable[[JsonValue], JsonObject] | None,
+    ) -> JsonValue:
         rewinds = self._run.progress.steps[self._index].rewinds
-        return await self._memos.run(f"{name}@{rewinds}" if rewinds else name, fn)
+        unique = f"{name}@{rewinds}" if rewinds else name
+        return await self._memos.run(unique, fn, step=self._index, tell=tell)
 
     async def report_progress(self, data: JsonObject) -> None:
         await self._run.note(self._index, EventType.STEP_PROGRESS, data)

@@ -14,8 +14,13 @@ T = TypeVar("T")
 class StepOperations(Protocol):
     """What stands behind a step handle; the engine gives the real one."""
 
-    async def memo(self, name: str, fn: Callable[[], Awaitable[JsonValue]]) -> JsonValue:
-        """Run a sub-operation once for this saga."""
+    async def memo(
+        self,
+        name: str,
+        fn: Callable[[], Awaitable[JsonValue]],
+        tell: Callable[[JsonValue], JsonObject] | None,
+    ) -> JsonValue:
+        """Run a sub-operation once for this saga, and report progress in the same write."""
         ...
 
     async def report_progress(self, data: JsonObject) -> None:
@@ -33,6 +38,14 @@ class StepOperations(Protocol):
     def is_aborted(self) -> bool:
         """Tell whether an abort has cut the step off."""
         ...
+
+
+def progress(
+    message: str, *, current: float | None = None, total: float | None = None
+) -> JsonObject:
+    """Return how far a step is, as its audit event says it."""
+    data: JsonObject = {"message": message, "current": current, "total": total}
+    return {name: value for name, value in data.items() if value is not None}
 
 
 class StepHandle:
@@ -63,12 +76,19 @@ class StepHandle:
         self.user_id = user_id
         self._operations = operations
 
-    async def memo(self, name: str, fn: Callable[[], Awaitable[T]]) -> T:
+    async def memo(
+        self,
+        name: str,
+        fn: Callable[[], Awaitable[T]],
+        *,
+        tell: Callable[[T], JsonObject] | None = None,
+    ) -> T:
         """Run a sub-operation once for this saga, whatever crashes after it has returned.
 
         Args:
             name: unique within the saga; callers that use it at the same time share one run.
             fn: the operation; what it returns must be JSON.
+            tell: makes of the result what ``progress`` returns; reported in the same write.
 
         Returns:
             What the operation returned when it ran, on disk already.
@@ -77,7 +97,7 @@ class StepHandle:
             InvalidInputError: the operation's result is not JSON.
             StaleLeaseError: another process has taken this saga over.
         """
-        return await self._operations.memo(name, fn)  # type: ignore[arg-type, return-value]
+        return await self._operations.memo(name, fn, tell)  # type: ignore[arg-type, return-value]
 
     async def report_progress(
         self, message: str, *, current: float | None = None, total: float | None = None
@@ -89,10 +109,7 @@ class StepHandle:
             current: what is done, in any unit.
             total: what there is to do, in the same unit.
         """
-        data: JsonObject = {"message": message, "current": current, "total": total}
-        await self._operations.report_progress(
-            {name: value for name, value in data.items() if value is not None}
-        )
+        await self._operations.report_progress(progress(message, current=current, total=total))
 
     async def heartbeat(self) -> None:
         """Let a cancel through in a long computation; leases are kept without it."""

@@ -91,7 +91,24 @@ class GroupCommitter:
             OrchestratorError: what the batch function put in this item's place.
             BackendUnavailableError: as for ``submit``.
         """
-        return cast("T", await self._accept(BatchItem(batch, item, self._promise())))
+        return cast("T", await self.post(batch, item))
+
+    def post(self, batch: Batch[I, T], item: I) -> "asyncio.Future[object]":
+        """Have an item written soon, for a caller that need not wait until it is on disk.
+
+        It is on disk before whatever is handed to ``submit_to`` later.
+
+        Args:
+            batch: as for ``submit_to``.
+            item: what to write.
+
+        Returns:
+            What ``submit_to`` awaits.
+
+        Raises:
+            BackendUnavailableError: the store is closing.
+        """
+        return self._accept(BatchItem(batch, item, self._promise()))
 
     def _promise(self) -> "asyncio.Future[object]":
         if self._closing:

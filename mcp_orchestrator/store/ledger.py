@@ -6,8 +6,11 @@ reservation by what was really used. Where nobody knows (cancelled, killed in mi
 that tells no usage) the reservation stands, because the call may well have been billed.
 """
 
+import asyncio
+import logging
 import uuid
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -40,6 +43,8 @@ __all__ = [
     "Spent",
     "Totals",
 ]
+
+_log = logging.getLogger(__name__)
 
 #: What spending can be broken down by.
 SpendKey = Literal["provider", "model", "purpose", "owner", "saga_id"]
@@ -103,6 +108,7 @@ class Ledger:
         self._database = database
         self._committer = committer
         self._clock = clock
+        self._unwritten: set[asyncio.Future[object]] = set()
 
     async def enter(self, call: PlannedCall, budgets: Sequence[Budget] = ()) -> str:
         """Enter a call that is about to be made and return the entry's id.
@@ -150,7 +156,7 @@ class Ledger:
 
         return await self._committer.submit(unit)
 
-    async def settle(
+    def settle(
         self,
         entry_id: str,
         outcome: Outcome,
@@ -160,7 +166,10 @@ class Ledger:
         error_code: str | None = None,
         request_id: str | None = None,
     ) -> None:
-        """Record how a call ended.
+        """Record how a call ended: soon, and before whatever is written after this.
+
+        Nobody waits for it: should the process die first, the reservation stands, which is the
+        safe side. Whoever reads this ledger waits.
 
         Args:
             entry_id: what ``enter`` returned.
@@ -176,7 +185,9 @@ class Ledger:
         }  # fmt: skip
         if spent is not None:
             values |= _spent_columns(spent) | {"reserved_tokens": 0, "reserved_billionths": 0}
-        await self._committer.submit_to(_settle, _Settling(entry_id, values))
+        written = self._committer.post(_settle, _Settling(entry_id, values))
+        self._unwritten.add(written)
+        written.add_done_callback(self._on_written)
 
     async def enter_cached(self, call: PlannedCall) -> None:
         """Enter a call that a cache answered, which used nothing."""
@@ -191,7 +202,7 @@ class Ledger:
         since: datetime | None = None,
     ) -> Totals:
         """Sum the calls of an owner, of a saga, since a moment; of everybody by default."""
-        async with self._database.read() as connection:
+        async with self._read() as connection:
             return await connection.run_sync(sum_calls, matching(owner, saga_id, since))
 
     async def breakdown(
@@ -209,7 +220,7 @@ class Ledger:
         """
         names = select(entries.c[by]).where(matching(owner, saga_id, since)).distinct()
         found: dict[str, Totals] = {}
-        async with self._database.read() as connection:
+        async with self._read() as connection:
             for name in await connection.scalars(names.order_by(entries.c[by])):
                 same = entries.c[by].is_not_distinct_from(name)  # NULL is a name too
                 chosen = and_(matching(owner, saga_id, since), same)
@@ -231,9 +242,22 @@ class Ledger:
             .order_by(entries.c.started_at.desc(), entries.c.id)
             .limit(limit)
         )
-        async with self._database.read() as connection:
+        async with self._read() as connection:
             rows = (await connection.execute(statement)).mappings()
             return tuple(_entry(row) for row in rows)
+
+    def _on_written(self, written: "asyncio.Future[object]") -> None:
+        self._unwritten.discard(written)
+        if not written.cancelled() and written.exception() is not None:
+            _log.warning("A call's end could not be entered; its reservation stands.")
+
+    @asynccontextmanager
+    async def _read(self) -> AsyncGenerator[AsyncConnection]:
+        """Open a connection that sees everything this process has settled."""
+        if self._unwritten:
+            await asyncio.wait(set(self._unwritten))
+        async with self._database.read() as connection:
+            yield connection
 
     def _row(self, entry_id: str, call: PlannedCall, outcome: Outcome) -> dict[str, object]:
         return {

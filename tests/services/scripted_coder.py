@@ -1,7 +1,7 @@
 """A coder whose error rate is known: right with probability p, repairs with probability q.
 
-What it answers depends only on the seed, the problem and how often it was asked, so that a run can
-be foretold exactly. It repairs only when the feedback is good: the failing assertion with the expected
+What it answers depends only on the seed, the problem and how often it was asked: a run can be
+foretold exactly. It repairs only when the feedback is good: the failing assertion with the expected
 and the actual value, and the frame's locals.
 """
 

