@@ -58,7 +58,7 @@ _PROBE = "/v1/responses/resp_mcp_orchestrator_probe"
 
 class _SearchAnswer(Wire):
     id: str | None = None
-    results: tuple[SearchResult, ...] = ()
+    results: tuple[SearchResult, ...]
 
 
 class PerplexityModel:

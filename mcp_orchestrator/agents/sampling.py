@@ -115,21 +115,26 @@ class SamplingMailbox:
                 return taken
             await self._bell.wait(rung, min(left, self._poll))
 
-    async def answer(self, request_id: str, reply: ModelReply) -> None:
+    async def answer(self, question: SamplingRequest, reply: ModelReply) -> None:
         """Put an answer in; the first one counts, later ones change nothing.
 
-        Raises:
-            NotFoundError: there is no such question (it was withdrawn).
-        """
-        await self._put(request_id, {"reply": reply.to_json()})
+        Args:
+            question: as it was taken out. Whoever was not shown its saga cannot answer it: its
+                id alone is not enough.
+            reply: the answer.
 
-    async def decline(self, request_id: str, reason: str) -> None:
+        Raises:
+            NotFoundError: that saga has no such question (it was withdrawn).
+        """
+        await self._put(question, {"reply": reply.to_json()})
+
+    async def decline(self, question: SamplingRequest, reason: str) -> None:
         """Record that the client's person or model refused to answer.
 
         Raises:
-            NotFoundError: there is no such question (it was withdrawn).
+            NotFoundError: that saga has no such question (it was withdrawn).
         """
-        await self._put(request_id, {"declined": reason})
+        await self._put(question, {"declined": reason})
 
     async def release(self, request_id: str) -> None:
         """Put a question back that was taken out and will not be answered by the taker."""
@@ -196,17 +201,18 @@ class SamplingMailbox:
 
         return await self._committer.submit(unit)
 
-    async def _put(self, request_id: str, values: dict[str, object]) -> None:
+    async def _put(self, question: SamplingRequest, values: dict[str, object]) -> None:
+        same = and_(requests.c.id == question.request_id, requests.c.scope == question.scope)
+
         def unit(connection: Connection) -> bool:
-            first = update(requests).where(requests.c.id == request_id, _open()).values(values)
-            if (connection.execute(first)).rowcount:
+            first = update(requests).where(same, _open()).values(values)
+            if connection.execute(first).rowcount:
                 return True
-            there = select(requests.c.id).where(requests.c.id == request_id)
-            return (connection.execute(there)).first() is not None
+            return connection.execute(select(requests.c.id).where(same)).first() is not None
 
         if not await self._committer.submit(unit):
             raise NotFoundError(
-                f"There is no sampling request {request_id!r}.",
+                f"There is no sampling request {question.request_id!r}.",
                 remedy="It was withdrawn; nothing needs to be answered.",
             )
         self._bell.ring()

@@ -10,6 +10,7 @@ from typing import cast
 from pydantic import BaseModel, JsonValue
 
 from mcp_orchestrator.agents import Model, ModelRequest
+from mcp_orchestrator.clock import Clock
 from mcp_orchestrator.codeloop import feedback
 from mcp_orchestrator.codeloop.attempt import Attempt, same_program
 from mcp_orchestrator.codeloop.delivery import Deliveries
@@ -46,6 +47,7 @@ class CodeLoop:
         deliveries: where the finished program goes.
         concurrency: how many candidates one loop asks for at once.
         approval_risk: the risk score from which a person is asked before the delivery.
+        clock: the time.
     """
 
     def __init__(
@@ -56,7 +58,9 @@ class CodeLoop:
         *,
         concurrency: int,
         approval_risk: int,
+        clock: Clock,
     ) -> None:
+        self._clock = clock
         self._roles = roles
         self._sandbox = sandbox
         self._deliveries = deliveries
@@ -194,7 +198,7 @@ class CodeLoop:
         coder = self._roles.coder(problem.provider, step.saga_id)
         return Workbench(
             problem, plan.tests, step, coder, self._sandbox,
-            spend=spend, concurrency=self._concurrency,
+            spend=spend, concurrency=self._concurrency, clock=self._clock,
         )  # fmt: skip
 
     def _diagnostician(self, problem: Problem, step: StepHandle) -> Model | None:

@@ -4,25 +4,23 @@ Every model call and every test run is a memo of the saga step it happens in: af
 recorded ones are read back and only the one in flight is done again.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
-from typing import TypeVar, cast
+from collections.abc import Awaitable, Callable
+from typing import cast
 
 import anyio
 from pydantic import JsonValue, TypeAdapter
 
 from mcp_orchestrator.agents import Begin, Message, Model, ModelReply, ModelRequest
+from mcp_orchestrator.clock import Clock
 from mcp_orchestrator.codeloop.attempt import Attempt, Origin, read_attempt, untested_attempt
 from mcp_orchestrator.codeloop.mending import mend
 from mcp_orchestrator.codeloop.problem import Problem
 from mcp_orchestrator.codeloop.reply import extract_code, imported_modules
 from mcp_orchestrator.codeloop.spend import Spend
+from mcp_orchestrator.codeloop.telling import telling_when_slow
 from mcp_orchestrator.errors import ProviderRejectedError
 from mcp_orchestrator.saga import BusinessRefusalError, JsonObject, StepHandle, progress
 from mcp_orchestrator.sandbox import Sandbox, TestRequest
-
-T = TypeVar("T")
-U = TypeVar("U")
 
 #: The likeliest programs first: they differ by how they are asked for. Later ones by chance too.
 _TEMPERATURES = (0.2, 0.2, 0.2, 0.3, 0.3, 0.4, 0.6, 0.8)
@@ -41,6 +39,7 @@ class Workbench:
         sandbox: where programs are tested.
         spend: what earlier steps have spent.
         concurrency: how many candidates are asked for at once.
+        clock: tells when a call has become a long one.
     """
 
     def __init__(
@@ -53,7 +52,9 @@ class Workbench:
         *,
         spend: Spend,
         concurrency: int,
+        clock: Clock,
     ) -> None:
+        self._clock = clock
         self.problem = problem
         self.spend = spend
         self._tests = tests
@@ -77,11 +78,10 @@ class Workbench:
             ProviderUnavailableError: it may work later.
         """
         label = f"{origin} {number + 1}"
+        asking = f"{label}: asking {self._coder.model}"
         request = self._request(messages, number)
-        reply, _ = await _both(
-            lambda: ask(self._step, self._coder, f"program.{number}", request),
-            lambda: self._tell(f"{label}: asking {self._coder.model}"),
-        )
+        async with telling_when_slow(lambda: self._tell(asking), self._clock):
+            reply = await ask(self._step, self._coder, f"program.{number}", request)
         self.spend = self.spend.with_reply(reply)
         code = extract_code(reply.text)
         attempt, seconds = await self._test(number, origin, code, parent)
@@ -245,43 +245,20 @@ class _MemoisedJobs:
         return await self._step.memo(f"{self._memo}.{name}", begin)
 
 
-async def _both(one: Callable[[], Awaitable[T]], other: Callable[[], Awaitable[U]]) -> tuple[T, U]:
-    """Await two things at once; a fault of one is raised as it is, when both have ended."""
-    ones, others = list[T](), list[U]()
-
-    async def first() -> None:
-        ones.append(await one())
-
-    async def second() -> None:
-        others.append(await other())
-
-    await _settle([first, second])
-    return ones[0], others[0]
-
-
 async def _all_of(calls: list[Callable[[], Awaitable[Attempt]]]) -> list[Attempt]:
     """Await several calls; when one fails the others still finish, since they are paid for."""
     results: dict[int, Attempt] = {}
-
-    async def keep(index: int) -> None:
-        results[index] = await calls[index]()
-
-    await _settle([partial(keep, index) for index in range(len(calls))])
-    return [results[index] for index in range(len(calls))]
-
-
-async def _settle(works: Sequence[Callable[[], Awaitable[None]]]) -> None:
-    """Let all come to their end, then raise the first error there was."""
     errors: list[Exception] = []
 
-    async def settle(work: Callable[[], Awaitable[None]]) -> None:
+    async def settle(index: int) -> None:
         try:
-            await work()
+            results[index] = await calls[index]()
         except Exception as error:  # re-raised below, after the others are done
             errors.append(error)
 
     async with anyio.create_task_group() as tasks:
-        for work in works:
-            tasks.start_soon(settle, work)
+        for index in range(len(calls)):
+            tasks.start_soon(settle, index)
     if errors:
         raise errors[0]
+    return [results[index] for index in range(len(calls))]

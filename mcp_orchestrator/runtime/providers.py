@@ -44,10 +44,10 @@ from mcp_orchestrator.store.commits import GroupCommitter
 from mcp_orchestrator.store.engine import Database
 from mcp_orchestrator.store.ledger import Ledger
 
-#: Search the web without a model.
-SearchCall = Callable[[str, SearchOptions], Awaitable[ModelReply]]
-#: Write what belongs between two texts, in so many tokens at most.
-CompleteCall = Callable[[str, str, int], Awaitable[ModelReply]]
+#: Search the web without a model, on an owner's account.
+SearchCall = Callable[[str, SearchOptions, str | None], Awaitable[ModelReply]]
+#: Write what belongs between two texts, in so many tokens at most, on an owner's account.
+CompleteCall = Callable[[str, str, int, str | None], Awaitable[ModelReply]]
 
 
 @dataclass(frozen=True)
@@ -129,8 +129,9 @@ class ProviderFactory:
         )
         ledgered = self._ledgered(model, None)
 
-        async def search(query: str, options: SearchOptions) -> ModelReply:
-            request = ModelRequest((Message("user", query),), max_tokens=1, purpose="search")
+        async def search(query: str, options: SearchOptions, owner: str | None) -> ModelReply:
+            asked = (Message("user", query),)
+            request = ModelRequest(asked, max_tokens=1, purpose="search", owner=owner)
             return await ledgered.enter(request, lambda: model.search(query, options))
 
         return self._cached(ledgered), search
@@ -150,9 +151,11 @@ class ProviderFactory:
         model = DeepSeekModel(http, clock=self._clock, model=settings.deepseek_model, prices=prices)
         ledgered = self._ledgered(model, prices)
 
-        async def complete(prefix: str, suffix: str, max_tokens: int) -> ModelReply:
-            given = Message("user", prefix + suffix)
-            request = ModelRequest((given,), max_tokens=max_tokens, purpose="complete")
+        async def complete(
+            prefix: str, suffix: str, max_tokens: int, owner: str | None
+        ) -> ModelReply:
+            given = (Message("user", prefix + suffix),)
+            request = ModelRequest(given, max_tokens=max_tokens, purpose="complete", owner=owner)
             return await ledgered.enter(
                 request, lambda: model.complete(prefix, suffix, max_tokens=max_tokens)
             )

@@ -223,6 +223,7 @@ async def _build(settings: Settings, clock: Clock, stack: AsyncExitStack) -> Run
         deliveries,
         concurrency=settings.loop_concurrency,
         approval_risk=settings.loop_approval_risk,
+        clock=clock,
     ).register(registry)
     registry.add_handler("sandbox.execute", sandbox_handler(sandbox))
     registry.add_action(QUEUE_STEP, queue_action(queue))

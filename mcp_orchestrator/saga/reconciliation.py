@@ -70,8 +70,13 @@ async def reconcile(record: SagaRecord, find: Callable[[str], Action]) -> list[F
 class _Nothing:
     """What a probe's handle can do when nobody runs the saga: nothing that is written."""
 
-    async def memo(self, name: str, fn: Callable[[], Awaitable[JsonValue]]) -> JsonValue:
-        del fn
+    async def memo(
+        self,
+        name: str,
+        fn: Callable[[], Awaitable[JsonValue]],
+        tell: Callable[[JsonValue], JsonObject] | None,
+    ) -> JsonValue:
+        del fn, tell
         raise ConflictError(f"The memo {name!r} cannot be kept: the saga is only looked at.")
 
     async def report_progress(self, data: JsonObject) -> None:

@@ -23,24 +23,54 @@ def register(server: MCPServer[None]) -> None:
         )
 
     @server.prompt(title="Explain why a program fails")
-    def explain_failure(code: str, failure: str) -> str:
-        """Find the cause of a failure, and prove the repair by tests."""
-        return (
-            f"This program fails:\n```python\n{code}\n```\nWhat happened:\n{failure}\n\n"
-            "With the mcp-orchestrator server: reproduce it with sandbox_run_tests, reduce it to"
-            " the smallest failing test, explain the cause in a few sentences with the values"
-            " that show it, then repair it with codegen_fix or loop_start and show that the test"
-            " now passes."
-        )
+    def explain_failure(code: str, failure: str = "", problem: str = "") -> str:
+        """Find the cause of a failure, and prove both the cause and the repair by tests."""
+        told = f"What happened:\n{failure}\n" if failure else "Nobody has said how it fails.\n"
+        task = f"It should do this:\n{problem}\n" if problem else ""
+        return f"This program fails:\n```python\n{code}\n```\n{told}{task}\n{_EXPLAIN}"
 
     @server.prompt(title="Design a saga")
-    def design_saga(goal: str) -> str:
+    def design_saga(goal: str, irreversible: str = "") -> str:
         """Turn a goal into steps that can be undone, and try the failing case first."""
-        return (
-            f"Design a saga for this goal with the mcp-orchestrator server:\n\n{goal}\n\n"
-            "List the registered actions (saga_start answers an unknown action with the list)."
-            " Write the steps with their arguments and references, say what undoes each step and"
-            " which step nobody can undo (put it last). Then run it once with an input that makes"
-            " a late step fail, show from saga_get with include_audit that everything was undone,"
-            " and only then run it for real, with an idempotency key."
+        final = (
+            f"These effects nobody can undo: {irreversible}\n"
+            if irreversible
+            else "Ask me which effects nobody can undo, such as mail that is sent or money paid.\n"
         )
+        return f"Design a saga for this goal:\n\n{goal}\n\n{final}\n{_DESIGN}"
+
+
+_EXPLAIN = """\
+Work with the mcp-orchestrator server, and show evidence instead of guessing:
+1. Reproduce it. Write one pytest function that fails as described and run it with
+   sandbox_run_tests. If it does not fail, say so and ask me for the input.
+2. Make it small. Take away input and code until the failure would go away; keep the smallest
+   failing test. The report's frames hold the local variables: read the values there first.
+3. Name the cause in at most three sentences: the line, the values that show it, and the
+   assumption that is wrong. Say what else the same assumption breaks.
+4. Test the explanation before the repair: predict the result for one input that was not tried
+   yet, run it, and say whether the prediction held. If not, go back to 2.
+5. Repair it: codegen_fix for a small change; loop_start with `program` and the tests for more. The
+   new tests and those that passed before all have to pass.
+6. Report: the cause, the smallest failing test, the patch, and what you did not check.
+"""
+
+_DESIGN = """\
+Work with the mcp-orchestrator server:
+1. List the effects, one a step, in the order of their risk: what is cheap to undo first, what
+   nobody can undo last. Look up the registered actions and their arguments (saga_catalog, or
+   saga_start, which answers an unknown action with the list).
+2. For each step write: the action, its arguments with references such as
+   {"$ref": "steps.reserve.result.id"}, the compensation, and why that brings things back. What an
+   action does must be harmless if it is done twice with the same idempotency key.
+3. Decide for each step: its time-out; what is retried and what is refused for good; what happens
+   if the process dies in the middle (a probe, a repetition, or a person). Steps that do not
+   depend on each other share a `group`. Mark the step after which there is only forward as `pivot`.
+4. Where a person has to agree, put a saga.approval step before the effect; where an outside
+   event has to come, saga.wait_for_signal with a time-out.
+5. Prove it: start it with an input that makes a late step fail, and show from saga_get with
+   include_audit that everything done was undone, in reverse order. Then make a compensation fail
+   and say what a person would be told.
+6. Only then run it for real, with an idempotency key, and show me its id and its graph
+   (the resource saga://ID/graph).
+"""

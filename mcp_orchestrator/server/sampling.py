@@ -5,12 +5,15 @@ both protocol eras: those that are asked over a back channel and those that answ
 tool again.
 """
 
+from dataclasses import replace
+
 from mcp.server.mcpserver import Sample
 from mcp_types import CreateMessageResult, SamplingMessage, TextContent
 
 from mcp_orchestrator.agents import Model, ModelReply, ModelRequest, Usage
 from mcp_orchestrator.codeloop import NO_PROVIDER_REMEDY
 from mcp_orchestrator.errors import ConfigurationError
+from mcp_orchestrator.server.auth import current_caller
 from mcp_orchestrator.server.waiting import ToolContext
 
 PROVIDER = "client"
@@ -102,4 +105,5 @@ async def reply_of(
         await context.report_progress(count, None, message)
 
     await tell(f"asking {model.model}")
-    return await model.ask(request, on_progress=tell)
+    asked = replace(request, owner=current_caller().owner)  # who pays, and whose cache it is
+    return await model.ask(asked, on_progress=tell)

@@ -17,6 +17,7 @@ from decimal import Decimal
 from typing import Literal
 
 from sqlalchemy import Connection, RowMapping, and_, delete, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mcp_orchestrator.clock import Clock
 from mcp_orchestrator.errors import BudgetExceededError

@@ -94,6 +94,6 @@ async def test_a_question_outlives_the_process_that_posted_it(
         process.kill()
     assert taken is not None
     reply = ModelReply("yes", "", (), Usage(), "client", "m", 0.0, None, "stop")
-    await mailbox.answer(taken.request_id, reply)
+    await mailbox.answer(taken, reply)
     assert await SamplingModel(mailbox, timeout=5).ask(ASK) == reply
     assert await mailbox.pending("s", wait=0) is None

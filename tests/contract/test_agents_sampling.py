@@ -55,7 +55,7 @@ async def serve(mailbox: SamplingMailbox, scope: str, count: int) -> list[str]:
         taken = await mailbox.pending(scope, wait=20)
         assert taken is not None
         served.append(taken.request.purpose)
-        await mailbox.answer(taken.request_id, replied(f"re: {taken.request.purpose}"))
+        await mailbox.answer(taken, replied(f"re: {taken.request.purpose}"))
     return served
 
 
@@ -79,8 +79,9 @@ async def test_a_saga_gets_the_answers_of_whoever_serves_its_scope(
 async def test_what_was_answered_once_is_never_asked_again(mailbox: SamplingMailbox) -> None:
     request_id = await mailbox.post("saga-1", ASK)
     assert await mailbox.post("saga-1", ASK) == request_id
-    await mailbox.answer(request_id, replied("first"))
-    await mailbox.answer(request_id, replied("second"))
+    question = SamplingRequest(request_id, "saga-1", ASK)
+    await mailbox.answer(question, replied("first"))
+    await mailbox.answer(question, replied("second"))
     assert (await SamplingModel(mailbox, "saga-1").ask(ASK)).text == "first"
     assert await mailbox.pending("saga-1", wait=0) is None
     assert await mailbox.post("saga-2", ASK) != request_id
@@ -117,7 +118,7 @@ async def test_a_taker_that_died_loses_its_claim(database: Database) -> None:
 
 async def test_declining_is_an_error_and_asking_again_asks_again(mailbox: SamplingMailbox) -> None:
     request_id = await mailbox.post("saga-1", ASK)
-    await mailbox.decline(request_id, "the user said no")
+    await mailbox.decline(SamplingRequest(request_id, "saga-1", ASK), "the user said no")
     with pytest.raises(ProviderRejectedError, match="the user said no"):
         await mailbox.wait_for_answer(request_id, timeout=0)
     assert await mailbox.post("saga-1", ASK) == request_id
@@ -145,15 +146,27 @@ async def test_a_cancelled_question_is_withdrawn_unless_somebody_is_answering(
         taken.append(await mailbox.pending("saga-1", wait=20))
         tasks.cancel_scope.cancel()
     assert taken[0] is not None
-    await mailbox.answer(taken[0].request_id, replied("kept"))
+    await mailbox.answer(taken[0], replied("kept"))
     assert (await model.ask(ASK)).text == "kept"
 
 
 async def test_bad_input(mailbox: SamplingMailbox) -> None:
     with pytest.raises(NotFoundError, match="withdrawn"):
-        await mailbox.answer("nobody", replied("x"))
+        await mailbox.answer(SamplingRequest("nobody", "saga-1", ASK), replied("x"))
     with pytest.raises(InvalidInputError, match="saga"):
         await SamplingModel(mailbox).ask(ASK)
     await mailbox.post("saga-1", ASK)
     await mailbox.forget("saga-1")
     assert await mailbox.pending("saga-1", wait=0) is None
+
+
+async def test_another_sagas_question_cannot_be_answered(mailbox: SamplingMailbox) -> None:
+    request_id = await mailbox.post("saga-1", ASK)
+    with pytest.raises(NotFoundError):
+        await mailbox.answer(SamplingRequest(request_id, "saga-2", ASK), replied("forged"))
+    with pytest.raises(NotFoundError):
+        await mailbox.decline(SamplingRequest(request_id, "saga-2", ASK), "forged")
+    taken = await mailbox.pending("saga-1", wait=0)
+    assert taken is not None
+    await mailbox.answer(taken, replied("mine"))
+    assert (await SamplingModel(mailbox, "saga-1").ask(ASK)).text == "mine"

@@ -4,8 +4,8 @@ For each: what the caller gets, how often the provider was asked, what the ledge
 """
 
 import itertools
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,6 +66,16 @@ class Shape:
     good: Callable[[], Answer]
     body: Callable[[], Json] | None
     streamed: bool = False
+    call: Callable[[Model], Awaitable[ModelReply]] | None = None
+
+
+def filled_gap() -> Json:
+    return chat_completion("") | {"choices": [{"text": "ok", "finish_reason": "stop"}]}
+
+
+async def fill_the_gap(model: Model) -> ModelReply:
+    assert isinstance(model, DeepSeekModel)
+    return await model.complete("def f(): return ", "\n")
 
 
 SHAPES = {
@@ -79,6 +89,12 @@ SHAPES = {
         lambda: events(*chat_chunks("ok")),
         None,
         streamed=True,
+    ),
+    "complete": Shape(
+        lambda http, clock: DeepSeekModel(http, clock=clock, vendor_fields=True),
+        lambda: reply(filled_gap()),
+        filled_gap,
+        call=fill_the_gap,
     ),
     "agent": Shape(
         lambda http, clock: PerplexityModel(http, clock=clock),
@@ -98,12 +114,16 @@ class Bench:
     """A server, a model that asks it, and the ledger of what was asked."""
 
     server: ProviderServer
+    inner: Model
     model: LedgeredModel
     ledger: Ledger
     clock: SkippingClock
     shape: Shape
 
     async def ask(self, request: ModelRequest = ASK) -> ModelReply:
+        call = self.shape.call
+        if call is not None:
+            return await self.model.enter(request, lambda: call(self.inner))
         if not self.shape.streamed:
             return await self.model.ask(request)
 
@@ -133,8 +153,9 @@ async def bench(
         ) as http,
     ):  # fmt: skip
         ledger = Ledger(database, committer, clock)
-        model = LedgeredModel(shape.model(http, clock), ledger, clock=clock)
-        yield Bench(server, model, ledger, clock, shape)
+        inner = shape.model(http, clock)
+        model = LedgeredModel(inner, ledger, clock=clock)
+        yield Bench(server, inner, model, ledger, clock, shape)
     await database.close()
 
 
@@ -253,7 +274,7 @@ async def test_padding_before_a_good_answer_is_skipped(any_bench: Bench) -> None
     assert len(any_bench.server.requests) == 1
 
 
-@pytest.mark.parametrize("name", ["deepseek", "agent", "sonar"])
+@pytest.mark.parametrize("name", ["deepseek", "complete", "agent", "sonar"])
 async def test_without_usage_there_is_an_answer_and_the_reservation_stands(
     name: str, tmp_path: Path
 ) -> None:
@@ -342,6 +363,8 @@ async def test_blank_json_three_times_is_an_error(tmp_path: Path) -> None:
         with pytest.raises(ProviderUnavailableError, match="blanks instead of JSON"):
             await made.ask(ModelRequest(ASK.messages, json_object=True))
         assert len(made.server.requests) == 3
+        assert (await made.entry()).outcome is Outcome.FAILED
+        assert (await made.ledger.totals()).reserved_tokens > 0, "three answers were billed"
 
 
 async def test_a_stream_that_breaks_off_is_asked_for_again(tmp_path: Path) -> None:
@@ -421,3 +444,32 @@ def test_the_key_is_in_no_representation() -> None:
         deepseek.ACCOUNT, base_url="https://host", clock=SkippingClock(), api_key=SecretStr(KEY)
     )
     assert KEY not in f"{http!r} {vars(http)!r}"
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected", "asked", "outcome"),
+    [
+        (reply({"id": "s", "results": []}), None, 1, Outcome.ANSWERED),
+        (reply({"id": "s"}), AnswerLostError, 1, Outcome.FAILED),
+        (raw(b"not JSON"), AnswerLostError, 1, Outcome.FAILED),
+        (says_error(401), ProviderRejectedError, 1, Outcome.FAILED),
+        (says_error(503), ProviderUnavailableError, 3, Outcome.FAILED),
+        (reply({}, 429, Retry_After="900"), ProviderUnavailableError, 1, Outcome.FAILED),
+    ],
+    ids=["nothing-found", "shape", "text", "401", "503", "429"],
+)
+async def test_searches(
+    answer: Answer,
+    expected: type[ProviderError] | None,
+    asked: int,
+    outcome: Outcome,
+    tmp_path: Path,
+) -> None:
+    async with bench(SHAPES["agent"], tmp_path) as made:
+        made.server.queue(*[answer] * 3)
+        model = made.inner
+        assert isinstance(model, PerplexityModel)
+        with pytest.raises(expected) if expected else nullcontext():
+            await made.model.enter(ASK, lambda: model.search("a"))
+        assert made.server.count("POST", "/search") == asked
+        assert (await made.entry()).outcome is outcome

@@ -2,7 +2,7 @@
 
 import json
 import subprocess
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -43,7 +43,7 @@ async def waiting_loop(
             yield client, (await call(client, "loop_start", arguments))["loop_id"]
 
 
-async def until(client: Client, loop_id: str, wanted: Any) -> Json:
+async def until(client: Client, loop_id: str, wanted: Callable[[Json], bool]) -> Json:
     """Look at a loop until it is as wanted."""
     for _ in range(40):
         loop = await call(client, "loop_get", {"loop_id": loop_id, "wait_seconds": 1})
@@ -86,7 +86,7 @@ async def test_who_declines_to_answer_decides_nothing_and_the_command_line_does(
     person = Person(mcp_types.ElicitResult(action="decline"))
     way: Way = "stdio-handshake"
     async with waiting_loop(way, tmp_path, elicitation_callback=person) as (client, loop_id):
-        loop = await until(client, loop_id, lambda _: len(person.questions) > 1)
+        loop = await until(client, loop_id, lambda loop: bool(loop) and len(person.questions) > 1)
         assert loop["step"] == "approve"
         assert f"saga approve {loop_id} delivery" in loop["next"]
         approve = ["saga", "approve", loop_id, "delivery", "--reason", "I have read it"]

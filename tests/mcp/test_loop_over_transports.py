@@ -1,11 +1,23 @@
 """The main job through a real client, over every transport and in both protocol eras."""
 
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
+from anyio import to_thread
 
-from tests.services.orchestrator import WAYS, Teller, Way, call, connect, refusal, until_ended
+from tests.services.orchestrator import (
+    WAYS,
+    Teller,
+    Way,
+    call,
+    command,
+    connect,
+    environment,
+    refusal,
+    until_ended,
+)
 from tests.services.programmer import (
     ANALYSIS,
     PROBLEM,
@@ -145,3 +157,75 @@ async def test_a_given_program_is_repaired_and_comes_back_as_a_patch(tmp_path: P
     assert loop["patch"].startswith("--- a/sums.py\n+++ b/sums.py\n")
     assert (Path(loop["delivered_to"]) / "changes.patch").read_text() == loop["patch"]
     assert "needs tests" in untested
+
+
+async def test_generated_tests_choose_among_programs_that_pass_the_users(tmp_path: Path) -> None:
+    cheat = "def add(a,b):return 3*(a==1)\n"  # passes, and is shorter
+    generated = "from solution import add\n\ndef test_two():\n    assert add(2, 2) == 4\n\n"
+    generated += "def test_wrong():\n    assert add(1, 1) == 3\n\n"
+    generated += "def test_five():\n    assert add(5, 5) == 10\n"
+    programs = [cheat, RIGHT]
+
+    def respond(received: Received) -> Answer:
+        if "You write tests" in received.prompt:
+            assert "return" not in received.prompt.replace("returns", ""), "of no program"
+            return says(fenced(generated))(received)
+        if "Do not write the program" in received.prompt:
+            return says(ANALYSIS)(received)
+        return says(fenced(programs.pop(0)))(received)
+
+    async with provider_server(respond) as provider:
+        settings = provider_settings(provider.base_url)
+        async with connect("stdio-handshake", tmp_path, settings) as client:
+            arguments = {"problem": PROBLEM, "tests": TESTS, "candidates": 2}
+            started = await call(client, "loop_start", arguments)
+            loop = await until_ended(client, started["loop_id"])
+            report = await client.read_resource(f"loop://{loop['loop_id']}/report")
+    assert loop["solved"], loop
+    assert loop["code"] == RIGHT
+    text = getattr(report.contents[0], "text", "")
+    assert "Generated tests (not the user's; they chose" in text
+    assert "test_wrong" in text
+
+
+async def test_a_recorded_loop_is_replayed_bit_for_bit(tmp_path: Path) -> None:
+    cassette = tmp_path / "loop.jsonl"
+    arguments = {"problem": PROBLEM, "tests": TESTS, "candidates": 2}
+    seen: list[tuple[str, list[str], str]] = []
+    asked = list[int]()
+    async with provider_server(programmer()) as provider:
+        settings = provider_settings(provider.base_url, perplexity=True)
+        modes = ({"RECORD_PROVIDERS": str(cassette)}, {"REPLAY_PROVIDERS": str(cassette)})
+        for number, mode in enumerate(modes):
+            asked.append(len(provider.requests))
+            folder = tmp_path / str(number)
+            folder.mkdir()
+            more = {f"MCP_ORCHESTRATOR_{name}": value for name, value in mode.items()}
+            async with connect("stdio-modern", folder, settings | more) as client:
+                started = await call(client, "loop_start", arguments)
+                loop = await until_ended(client, started["loop_id"])
+            tests = (Path(loop["delivered_to"]) / "test_solution.py").read_text()
+            seen.append((loop["code"], loop["attempts"], tests))
+        assert len(provider.requests) == asked[-1], "nobody was asked the second time"
+    assert seen[0] == seen[1]
+    assert "test-key" not in cassette.read_text()
+
+
+def delivered(folder: Path) -> list[str]:
+    return [found.name for found in (folder / "loops").iterdir()]
+
+
+async def test_compensating_a_loop_takes_the_delivery_away(tmp_path: Path) -> None:
+    async with provider_server(programmer(RIGHT)) as provider:
+        settings = provider_settings(provider.base_url)
+        async with connect("stdio-handshake", tmp_path, settings) as client:
+            arguments = {"problem": PROBLEM, "tests": TESTS, "candidates": 1}
+            started = await call(client, "loop_start", arguments)
+            loop = await until_ended(client, started["loop_id"])
+            assert delivered(tmp_path) == [loop["loop_id"]]
+            undo = command("saga", "compensate", loop["loop_id"], "--reason", "not wanted")
+            await to_thread.run_sync(
+                lambda: subprocess.run(undo, env=environment(tmp_path), check=True)
+            )
+            await until_ended(client, loop["loop_id"])
+            assert delivered(tmp_path) == []

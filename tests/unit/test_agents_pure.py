@@ -10,20 +10,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcp_orchestrator.agents import (
+    DEEPSEEK_FLASH,
     EFFORTS,
     Citation,
     Message,
     ModelReply,
     ModelRequest,
+    PeakHours,
     Prices,
     SearchOptions,
     Usage,
+    peak_windows,
 )
 from mcp_orchestrator.agents.breaker import Circuit, CircuitBreaker
 from mcp_orchestrator.agents.failures import error_text, parse_padded_json
 from mcp_orchestrator.agents.redaction import redact
 from mcp_orchestrator.agents.retries import RetryPolicy, retry_after
-from mcp_orchestrator.errors import InvalidInputError
+from mcp_orchestrator.errors import ConfigurationError, InvalidInputError
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 texts = st.text(max_size=20)
@@ -216,3 +219,30 @@ def test_prices_charge_cached_tokens_less() -> None:
     prices = Prices("CNY", Decimal(1), Decimal("0.02"), Decimal(4))
     cost = prices.cost(input_tokens=1_000_000, cached_tokens=500_000, output_tokens=100_000)
     assert cost == Decimal("0.5") + Decimal("0.01") + Decimal("0.4")
+
+
+@pytest.mark.parametrize(
+    ("moment", "factor"),
+    [
+        ("2026-11-20T00:59:59+00:00", 1),
+        ("2026-11-20T01:00:00+00:00", 2),
+        ("2026-11-20T03:59:59+00:00", 2),
+        ("2026-11-20T04:00:00+00:00", 1),
+        ("2026-11-20T17:30:00+08:00", 2),
+        ("2026-11-21T02:00:00+00:00", 1),
+    ],
+    ids=["before", "begins", "lasts", "over", "Beijing", "Saturday"],
+)
+def test_peak_hours_cost_double(moment: str, factor: int) -> None:
+    prices = DEEPSEEK_FLASH.at(datetime.fromisoformat(moment))
+    spent = prices.cost(input_tokens=2_000_000, cached_tokens=1_000_000, output_tokens=1_000_000)
+    assert spent == factor * Decimal("5.02")
+
+
+def test_peak_hours_may_pass_midnight_and_may_be_none() -> None:
+    night = PeakHours(peak_windows("22:00-02:00"), weekdays_only=False)
+    hours = [datetime(2026, 11, 21, hour, tzinfo=UTC) for hour in (21, 22, 1, 2)]
+    assert [night.hold(hour) for hour in hours] == [False, True, True, False]
+    assert peak_windows("") == ()
+    with pytest.raises(ConfigurationError, match="no hours"):
+        peak_windows("nine to five")

@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field
 from mcp_orchestrator.agents import Message, ModelReply, ModelRequest
 from mcp_orchestrator.codeloop import NO_PROVIDER_REMEDY, extract_code
 from mcp_orchestrator.errors import ConfigurationError
+from mcp_orchestrator.server.auth import current_caller
 from mcp_orchestrator.server.owned import Workspace
 from mcp_orchestrator.server.sampling import as_sample, reply_of, require_sampling
 from mcp_orchestrator.server.teaching import teaching
@@ -134,5 +135,5 @@ def register(server: MCPServer[None], runtime: Workspace) -> None:
             raise ConfigurationError(
                 "No provider for completion is configured.", remedy=NO_PROVIDER_REMEDY
             )
-        reply = await runtime.providers.complete(prefix, suffix, max_tokens)
+        reply = await runtime.providers.complete(prefix, suffix, max_tokens, current_caller().owner)
         return Completion(text=reply.text, spent=view_cost(reply))

@@ -239,7 +239,7 @@ def register(server: MCPServer[None], runtime: Workspace) -> None:
         if isinstance(decision, AcceptedElicitation) and not isinstance(decision.data, NotAsked):
             await _decide(runtime, loop_id, decision.data)
         if question is not None and sampled is not None:
-            await runtime.mailbox.answer(question.request_id, as_reply(sampled))
+            await runtime.mailbox.answer(question, as_reply(sampled))
             await _next_question(runtime, loop_id, wait_seconds)
         elif wait_seconds > 0:
             await follow_saga(runtime.sagas, loop_id, wait_seconds, context)

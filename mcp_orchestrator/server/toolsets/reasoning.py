@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field
 
 from mcp_orchestrator.agents import Message, ModelReply, ModelRequest, SearchOptions
 from mcp_orchestrator.errors import ConfigurationError
+from mcp_orchestrator.server.auth import current_caller
 from mcp_orchestrator.server.owned import Workspace
 from mcp_orchestrator.server.sampling import as_sample, reply_of, require_sampling
 from mcp_orchestrator.server.teaching import teaching
@@ -145,7 +146,7 @@ def register(server: MCPServer[None], runtime: Workspace) -> None:
                 "No provider for search is configured.", remedy="Set PERPLEXITY_API_KEY."
             )
         options = SearchOptions(recency=recency, domains=tuple(domains), max_results=max_results)
-        reply = await runtime.providers.search(query, options)
+        reply = await runtime.providers.search(query, options, current_caller().owner)
         return SearchView(
             results=[
                 Found(title=it.title, url=it.url, snippet=it.snippet, date=it.date)
