@@ -125,6 +125,7 @@ class Paced(SystemClock):
 
 async def test_a_server_signs_what_has_happened_since(database: Database) -> None:
     clock = Paced()
+    removed = ""
     await run_sagas(database, 1)
     async with anyio.create_task_group() as tasks:
         work = partial(anchor_for_ever, database, KEY, clock, every=0.0)
