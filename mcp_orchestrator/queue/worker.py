@@ -76,7 +76,7 @@ class Worker:
         self._waking = False
         self._turn_began = 0.0
         self._recorder = Recorder(queue, self._clock, self._forget)
-        self._run_ended = anyio.Event()
+        self._changed = anyio.Event()
         self._watched = False
         self._taking = anyio.CancelScope()
         self._grace = anyio.CancelScope()
@@ -157,7 +157,7 @@ class Worker:
 
     async def _await_runs(self) -> None:
         while self._runs:
-            await self._next_end()
+            await self._next_change()
 
     async def _watch_cancels(self) -> None:
         await self._queue.watch_cancels(self.worker_id, self._runs.keys, self._cancel)
@@ -182,7 +182,7 @@ class Worker:
         self._queue.leases.release([run.delivery.lease])
         if self._runs.get(run.delivery.lease.task_id) is run:
             del self._runs[run.delivery.lease.task_id]
-        self._announce_end()
+        self._announce_change()
 
     async def _take_and_start(self, group: TaskGroup) -> None:
         while True:
@@ -202,12 +202,12 @@ class Worker:
                 self._start(delivery, group)
 
     async def _make_room(self, group: TaskGroup) -> None:
-        """Wait for a run to end; for a CRITICAL task, end a preemptible one."""
+        """Wait for a change that may make room; for a CRITICAL task, end a preemptible one."""
         if not any(run.can_be_preempted for run in self._runs.values()):
-            await self._next_end()
+            await self._next_change()
             return
         with anyio.move_on_after(_PREEMPTION_LOOK):
-            await self._next_end()
+            await self._next_change()
             return
         urgent = await self._queue.take(
             self.worker_id,
@@ -226,7 +226,7 @@ class Worker:
     async def _preempt(self, run: Run) -> None:
         run.preempt()
         while self._runs.get(run.delivery.task.task_id) is run:
-            await self._next_end()
+            await self._next_change()
 
     def _room(self) -> int:
         """Return how many may be taken: those whose outcomes are being recorded leave room.
@@ -237,16 +237,16 @@ class Worker:
             return 0
         return min(self._concurrency - self._handling, 2 * self._concurrency - len(self._runs))
 
-    async def _next_end(self) -> None:
-        """Wait until a handler or a run ends."""
+    async def _next_change(self) -> None:
+        """Wait until a handler or a run ends, or the last of those taken begins."""
         self._watched = True
-        await self._run_ended.wait()
+        await self._changed.wait()
 
-    def _announce_end(self) -> None:
+    def _announce_change(self) -> None:
         if self._watched:
             self._watched = False
-            self._run_ended.set()
-            self._run_ended = anyio.Event()
+            self._changed.set()
+            self._changed = anyio.Event()
 
     def _start(self, delivery: Delivery, group: TaskGroup) -> None:
         run = Run(delivery)
@@ -282,6 +282,8 @@ class Worker:
                     run = self._ready.popleft()
                     if self._ready:
                         self._wake_slot(group)
+                    else:
+                        self._announce_change()  # there may be room for more now
                     await self._see_through(run, scope, group)
 
     async def _idle_until_woken(self) -> None:
@@ -329,7 +331,7 @@ class Worker:
             if task.timeout is not None:
                 scope.deadline = math.inf
             self._handling -= 1
-            self._announce_end()
+            self._announce_change()
         await self._take_turns()
 
     async def _take_turns(self) -> None:

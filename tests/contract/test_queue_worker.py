@@ -125,6 +125,26 @@ async def test_refusals_are_not_retried_and_wishes_are_honoured(queue: TaskQueue
         group.cancel_scope.cancel()
 
 
+async def test_a_long_task_holds_up_no_other(queue: TaskQueue) -> None:
+    began, may_end = anyio.Event(), anyio.Event()
+
+    async def long(payload: Payload, context: TaskContext) -> JsonValue:
+        began.set()
+        await may_end.wait()
+        return None
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(Worker(queue, {"long": long, "double": double}, concurrency=3).run)
+        first = await queue.add_task("long", {})
+        await began.wait()
+        for n in range(3):
+            other = await queue.add_task("double", {"n": n})
+            assert (await queue.wait_for(other.task_id, 20)).result == n * 2
+        may_end.set()
+        assert (await queue.wait_for(first.task_id, 20)).status is TaskStatus.COMPLETED
+        group.cancel_scope.cancel()
+
+
 async def test_an_attempt_is_bounded(queue: TaskQueue) -> None:
     async with anyio.create_task_group() as group:
         group.start_soon(Worker(queue, {"wait": wait_forever}).run)
