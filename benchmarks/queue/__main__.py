@@ -4,6 +4,7 @@ BENCH_ROUNDS, BENCH_TASKS and BENCH_BACKLOG change how much is measured.
 """
 
 import json
+import math
 import os
 import statistics
 import subprocess
@@ -22,7 +23,10 @@ from tests.services.redis_server import start_redis
 
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "3"))
 TASKS = int(os.environ.get("BENCH_TASKS", "5000"))
-BACKLOG = int(os.environ.get("BENCH_BACKLOG", "500000"))
+#: How often the drain of a long backlog is compared with that of a short one.
+TURNS = 15
+#: Each turn takes a thousand of those that wait, and some are to be left.
+BACKLOG = max(int(os.environ.get("BENCH_BACKLOG", "500000")), (TURNS + 1) * 1000)
 #: How long a drain shows what a worker's memory does.
 LONG_DRAIN = min(BACKLOG, 100_000)
 WAKES = 40
@@ -32,6 +36,14 @@ SCRIPTS = Path(__file__).parent / "contestants"
 ENVIRONMENTS = Path(os.environ.get("BENCH_ENVIRONMENTS", ".cache/bench-queue")).resolve()
 #: The longest one measurement may take, in seconds.
 PATIENCE = int(os.environ.get("BENCH_PATIENCE", "120"))
+
+#: Least and most of each figure.
+GOALS = {
+    "drain_vs_best_peer": (4, math.inf), "drain_vs_raw": (0.4, math.inf),
+    "enqueue_vs_best_peer": (1.5, math.inf), "enqueue_batched_per_s": (60_000, math.inf),
+    "wake_vs_best_peer": (0, 1), "sqlite_drain_per_s": (2000, math.inf),
+    "drain_500k_vs_1k": (0.8, 1.2),
+}  # fmt: skip
 
 Figures = dict[str, list[float]]
 
@@ -117,7 +129,7 @@ def backlog_ratio() -> float:
     with fresh_redis() as long_queue:
         measure("ours", "fill", long_queue, BACKLOG)
         await_rewrite(long_queue)
-        for _ in range(7):  # in turns, so that both meet the same machine
+        for _ in range(TURNS):  # in turns, so that both meet the same machine
             with fresh_redis() as url:
                 few.append(measure("ours", "drain", url, 1000, 1000)["rate"])
             many.append(measure("ours", "drain", long_queue, 0, 1000)["rate"])
@@ -127,11 +139,19 @@ def backlog_ratio() -> float:
 
 
 def show_memory() -> None:
-    """Print what a worker's memory does over a long drain."""
-    with fresh_redis() as url:
-        drained = measure("ours", "drain", url, LONG_DRAIN, LONG_DRAIN)
-    print(f"memory of a worker: {drained['memory_after_quarter']:.1f} MB after a quarter of"
-          f" {LONG_DRAIN:,} tasks, {drained['memory_at_end']:.1f} MB at the end")  # fmt: skip
+    """Print what a worker's memory does over a long drain, on Redis and on SQLite."""
+    with fresh_redis() as url, tempfile.TemporaryDirectory() as folder:
+        for name, place in (("Redis", url), ("SQLite", f"sqlite:{Path(folder) / 'bench.db'}")):
+            drained = measure("ours", "drain", place, LONG_DRAIN, LONG_DRAIN)
+            print(f"memory of a worker on {name}: {drained['memory_after_quarter']:.1f} MB after a"
+                  f" quarter of {LONG_DRAIN:,} tasks, {drained['memory_at_end']:.1f} MB at the end"
+                  f" ({drained['rate']:,.0f}/s)")  # fmt: skip
+
+
+def say_what_is_missed(ratios: dict[str, float]) -> None:
+    for name, (least, most) in GOALS.items():
+        if not least <= ratios[name] <= most:
+            print(f"MISSED: {name} is {ratios[name]:.3f}, the goal is {least:g} to {most:g}")
 
 
 def main() -> None:
@@ -169,6 +189,7 @@ def main() -> None:
         "drain_500k_vs_1k": backlog_ratio(),
     }
     show_memory()
+    say_what_is_missed(ratios)
     print("RATIOS " + json.dumps({name: round(value, 3) for name, value in ratios.items()}))
 
 
