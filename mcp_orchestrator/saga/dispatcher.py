@@ -225,7 +225,8 @@ class Dispatcher:
     def _opening(self, record: SagaRecord, former: str) -> list[SagaEvent]:
         now = self._clock.now()
         events = [SagaEvent(EventType.TAKEOVER, now, data={"from": former})]
-        if record.takeovers > self._max_takeovers and record.progress.held_reason is None:
+        suspect = bool(record.progress.in_flight())  # else no action of it can have killed anybody
+        if suspect and record.takeovers > self._max_takeovers and not record.progress.held_reason:
             reason = f"Its runners stopped {record.takeovers} times in a row while running it."
             events.append(SagaEvent(EventType.HELD, now, error=reason))
         return events

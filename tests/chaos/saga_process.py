@@ -98,7 +98,7 @@ async def main(url: str, effects: str, lease: str, fuse: str) -> None:
     async with GroupCommitter(database) as committer:
         engine = SagaEngine(
             database, committer, Outside(effects, int(fuse)), runner_id=f"p{os.getpid()}",
-            lease_seconds=float(lease), max_concurrent=20, max_takeovers=1000,  # none is poison
+            lease_seconds=float(lease), max_concurrent=20,
         )  # fmt: skip
         await engine.run()
 

@@ -2,12 +2,14 @@
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import pairwise
 
 import anyio
 import anyio.lowlevel
 import pytest
 
+from mcp_orchestrator.clock import SystemClock
 from mcp_orchestrator.saga import (
     EventType,
     JsonObject,
@@ -23,6 +25,7 @@ from mcp_orchestrator.saga import (
 from mcp_orchestrator.saga.catalog import NoActions
 from mcp_orchestrator.store.commits import GroupCommitter
 from mcp_orchestrator.store.engine import Database
+from mcp_orchestrator.store.leases import claim
 
 
 class SetClock:
@@ -166,3 +169,22 @@ async def test_a_live_lease_is_left_alone_and_a_dead_one_taken(
     takeovers = [e for e in await other.audit(saga_id) if e.event_type is EventType.TAKEOVER]
     assert [event.event_data for event in takeovers] == [{"from": holder.runner_id}]
     assert view.epoch == 2
+
+
+async def test_a_saga_is_not_blamed_for_runners_that_died_before_they_began_it(
+    database: Database, committer: GroupCommitter
+) -> None:
+    async def act(arguments: JsonObject, handle: StepHandle) -> JsonValue:
+        return "done"
+
+    definition = SagaDefinition("innocent", "1", (SagaStep("s", act),))
+    starter = SagaEngine(database, committer, NoActions(), runner_id="starter")
+    saga_id = (await starter.start(definition, {})).saga_id
+    for number in range(9):
+        name, now = f"dead-{number}", SystemClock().now()
+        assert await committer.submit(partial(claim, runner_id=name, saga_ids=[saga_id], now=now))
+    assert (await starter.get(saga_id)).takeovers == 8
+    async with SagaEngine(database, committer, NoActions(), runner_id="last") as last:
+        last.admit(definition)
+        view = await last.wait_for(saga_id, 30)
+    assert (view.state, view.takeovers) == (SagaState.COMPLETED, 0)
