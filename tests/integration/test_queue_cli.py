@@ -1,5 +1,8 @@
 """The queue, its schedules and its signals from the command line."""
 
+import os
+import pty
+import signal
 import subprocess
 from pathlib import Path
 
@@ -54,3 +57,28 @@ def test_the_queue_is_steered(tmp_path: Path) -> None:
     bad = run(tmp_path, "queue", "limit", "mail", "--concurrency", "0")
     assert bad.returncode == 2
     assert "pause the type" in bad.stderr
+
+
+def test_a_watched_table_shows_what_changes_until_it_is_interrupted(tmp_path: Path) -> None:
+    screen, terminal = pty.openpty()
+    watching = subprocess.Popen(
+        command("queue", "stats", "--watch"), cwd=tmp_path,
+        env=environment(tmp_path, TERM="xterm", COLUMNS="200"),
+        stdin=terminal, stdout=terminal, stderr=terminal,
+    )  # fmt: skip
+    os.close(terminal)
+    seen = ""
+
+    def read_until(text: str) -> None:
+        nonlocal seen
+        while text not in seen:
+            seen += os.read(screen, 65536).decode(errors="replace")
+
+    read_until("waiting LOW")
+    assert "paused" not in seen
+    assert run(tmp_path, "queue", "pause", "LOW").returncode == 0
+    read_until("paused")
+    watching.send_signal(signal.SIGINT)
+    watching.wait(30)
+    assert "Traceback" not in seen
+    os.close(screen)
