@@ -2,11 +2,13 @@
 
 import shutil
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from mcp_orchestrator.clock import SystemClock
 from mcp_orchestrator.errors import InvalidInputError, SandboxUnavailableError
@@ -28,19 +30,33 @@ from tests.services.process import ServiceMissingError
 
 PRELOAD = ("numpy", "pandas", "matplotlib.pyplot", "no_such_module")
 LIMITS = Limits(memory_bytes=512 << 20, wall_seconds=60, cpu_seconds=60)
-#: All that `data` needs, from this project's own environment; nothing is downloaded.
-DISTRIBUTIONS = (
-    "numpy", "pandas", "matplotlib", "contourpy", "cycler", "fonttools", "kiwisolver", "packaging",
-    "pillow", "pyparsing", "python-dateutil",
-)  # fmt: skip
+#: What `data` is made of, from this project's own environment; nothing is downloaded.
+DISTRIBUTIONS = ("numpy", "pandas", "matplotlib")
 _GUESTS_PYTHON = (3, 11)  # Debian's, in the image
+
+
+def with_what_they_need(names: Iterable[str]) -> set[str]:
+    """Return distributions and all that they require, as it is installed here."""
+    found: set[str] = set()
+    left = [canonicalize_name(name) for name in names]
+    while left:
+        name = left.pop()
+        if name not in found:
+            found.add(name)
+            wanted = map(Requirement, distribution(name).requires or [])
+            left += [
+                canonicalize_name(each.name)
+                for each in wanted
+                if each.marker is None or each.marker.evaluate({"extra": ""})
+            ]
+    return found
 
 
 def copy_packages(target: Path) -> None:
     """Put the distributions' files where the image's Python looks for packages."""
     if sys.version_info[:2] != _GUESTS_PYTHON:
         raise ServiceMissingError("the image's Python 3.11 for packages with code in C")
-    for name in DISTRIBUTIONS:
+    for name in with_what_they_need(DISTRIBUTIONS):
         for file in distribution(name).files or []:
             if ".." not in file.parts and "tests" not in file.parts:
                 place = target / str(file)
