@@ -232,18 +232,21 @@ class Inspector(ast.NodeVisitor):
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
         """Note functions that are called by being used as decorators."""
-        self._note_decorators(node.decorator_list)
-        self.generic_visit(node)
+        self._visit_decorated(node)
+
+    def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> None:
+        """Note functions that are called by being used as decorators."""
+        self._visit_decorated(node)
 
     def visit_ClassDef(self, node: ast.ClassDef) -> None:
         """Note functions that are called by being used as decorators."""
-        self._note_decorators(node.decorator_list)
-        self.generic_visit(node)
+        self._visit_decorated(node)
 
-    def _note_decorators(self, decorators: list[ast.expr]) -> None:
-        for each in decorators:
+    def _visit_decorated(self, node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> None:
+        for each in node.decorator_list:
             if isinstance(each, ast.Name) and each.id in _NEVER_DECORATORS:
                 self.note("dynamic-code", each, f"@{each.id}")
+        self.generic_visit(node)
 
     def visit_Attribute(self, node: ast.Attribute) -> None:
         """Note dangerous members, called or not, and the interpreter's own insides."""

@@ -103,6 +103,11 @@ def test_findings_say_where() -> None:
     assert (finding.rule, finding.line, finding.axis) == ("native-code", 3, "capability")
 
 
+@pytest.mark.parametrize("head", ["def f(): ...", "async def f(): ...", "class C: ..."])
+def test_what_is_called_by_decorating_is_found(head: str) -> None:
+    assert "dynamic-code" in assess(f"@exec\n@input\n{head}\n").rules
+
+
 @pytest.mark.parametrize("code", ["def f(:", "\0", "(" * 5000, "x" + "+x" * 20000])
 def test_no_text_breaks_the_score(code: str) -> None:
     assert 0 <= assess(code).score <= 100
