@@ -17,6 +17,8 @@ from mcp_orchestrator.sandbox.result import (
 )
 
 _MOST_CASES = 5000
+#: Beside a start and a case for each test: the lines reached, and the end.
+_OTHER_LINES = 2
 
 
 class _FrameLine(BaseModel):
@@ -83,7 +85,7 @@ def read_report(report: bytes, nonce: str, run: ExecutionResult) -> TestReport:
     running: str | None = None
     ended: int | None = None
     coverage: Coverage | None = None
-    for raw in report.splitlines()[: 2 * _MOST_CASES + 1]:
+    for raw in report.splitlines()[: 2 * _MOST_CASES + _OTHER_LINES]:
         line = _parse(raw, nonce)
         if line is None:
             continue

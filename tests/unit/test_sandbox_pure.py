@@ -207,3 +207,12 @@ def test_a_genuine_report_passes_only_when_it_is_complete_and_the_run_ended_well
     assert not read_report(case, "n", result(RunStatus.OK)).all_passed
     assert not read_report(case + end, "n", result(RunStatus.ERROR)).all_passed
     assert not read_report(case + case + end, "n", result(RunStatus.OK)).all_passed
+
+
+def test_as_many_tests_as_there_may_be_with_their_coverage_are_a_whole_report() -> None:
+    line = '{{"nonce": "n", {}}}\n'.format
+    cases = [line('"start": "a"') + line('"case": "a", "outcome": "passed"')] * 5000
+    rest = line('"statements": 1, "missing": []') + line('"end": 5000')
+    whole = read_report("".join([*cases, rest]).encode(), "n", result(RunStatus.OK))
+    assert (whole.all_passed, whole.passed) == (True, 5000)
+    assert whole.coverage is not None
