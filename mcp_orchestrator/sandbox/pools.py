@@ -58,7 +58,8 @@ class WarmPools:
         """
         if profile not in self._pools:
             await self._backend.prepare(profile)
-            self._pools[profile] = self._new(profile, min(1, self._size))
+            pool = self._new(profile, min(1, self._size))
+            self._pools.setdefault(profile, pool)  # another may have prepared it meanwhile
         return await self._pools[profile].take(limits)
 
     def refill(self, profile: str = PLAIN) -> None:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterable
 from importlib.metadata import distribution
 from pathlib import Path
 
+import anyio
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -163,3 +164,15 @@ async def test_an_unknown_or_missing_profile_is_refused_with_the_remedy(data: Sa
         await data.run(ExecutionRequest("1", profile="quantum"))
     with pytest.raises(SandboxUnavailableError, match="sandbox build"):
         await data.run(ExecutionRequest("1", profile="broken"))
+
+
+async def test_first_runs_at_the_same_time_share_a_profiles_pool() -> None:
+    sandbox = await open_sandbox(
+        "bubblewrap", clock=SystemClock(), profiles=Profiles({"data": sys.prefix}), warm=0
+    )
+    before = sandbox.pool.misses
+    async with anyio.create_task_group() as tasks:
+        for _ in range(3):
+            tasks.start_soon(run, sandbox, "print(1)")
+    assert sandbox.pool.misses == before + 3, "no pool was put in another's place"
+    await sandbox.close()
