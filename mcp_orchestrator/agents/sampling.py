@@ -91,7 +91,7 @@ class SamplingMailbox:
             asked_again = {"declined": None, "claimed_until": None, "request": row["request"]}
             declined = and_(same, requests.c.declined.is_not(None))
             connection.execute(update(requests).where(declined).values(asked_again))
-            return (connection.execute(select(requests.c.id).where(same))).scalar_one()
+            return connection.execute(select(requests.c.id).where(same)).scalar_one()
 
         request_id = await self._committer.submit(unit)
         self._bell.ring()
@@ -192,7 +192,7 @@ class SamplingMailbox:
                 return None
 
         def unit(connection: Connection) -> SamplingRequest | None:
-            row = (connection.execute(oldest.with_for_update(skip_locked=True))).first()
+            row = connection.execute(oldest.with_for_update(skip_locked=True)).first()
             if row is None:
                 return None
             mine = update(requests).where(requests.c.id == row.id)

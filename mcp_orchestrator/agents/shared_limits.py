@@ -144,10 +144,10 @@ class SharedLimits:
     def _locked(self, connection: Connection, now: datetime) -> _State:
         """Return the provider's row, made if need be, and nobody else's until we commit."""
         statement = select(limits).where(limits.c.provider == self._provider).with_for_update()
-        row = (connection.execute(statement)).first()
+        row = connection.execute(statement).first()
         if row is None:
             self._begin(connection, now)
-            row = (connection.execute(statement)).one()
+            row = connection.execute(statement).one()
         return _State(row.allowed, row.bucket, row.refilled_at, row.paused_until)
 
     def _begin(self, connection: Connection, now: datetime) -> None:

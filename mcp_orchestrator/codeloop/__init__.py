@@ -2,7 +2,13 @@
 
 from mcp_orchestrator.codeloop.delivery import Deliveries
 from mcp_orchestrator.codeloop.feedback import first_question
-from mcp_orchestrator.codeloop.loop import APPROVAL, LOOP_TYPE, CodeLoop, loop_definition
+from mcp_orchestrator.codeloop.loop import (
+    APPROVAL,
+    LOOP_TYPE,
+    CodeLoop,
+    delivery_question,
+    loop_definition,
+)
 from mcp_orchestrator.codeloop.problem import Budget, Choice, Problem
 from mcp_orchestrator.codeloop.reply import extract_code
 from mcp_orchestrator.codeloop.report import LoopResult, describe, describe_spend, write_report
@@ -19,6 +25,7 @@ __all__ = [
     "LoopResult",
     "Problem",
     "Roles",
+    "delivery_question",
     "describe",
     "describe_spend",
     "extract_code",

@@ -101,7 +101,7 @@ def _in_words(problem: Problem) -> str:
     words = problem.problem.partition(">>>")[0].strip()
     head = problem.signature.strip().removeprefix("def ").rstrip(": ")
     asked = f"{words}\n\nWrite the Python function `{head}`."
-    return "\n".join([asked, *_bindings(problem)])
+    return "\n".join([asked, *_conditions(problem)])
 
 
 def diagnosis_request(problem: Problem, attempt: Attempt) -> tuple[Message, ...]:
@@ -144,10 +144,10 @@ def statement(problem: Problem) -> str:
     parts = [problem.problem.strip()]
     if problem.signature:
         parts.append(f"Implement exactly this signature:\n{problem.signature.strip()}")
-    return "\n".join([*parts, *_bindings(problem)])
+    return "\n".join([*parts, *_conditions(problem)])
 
 
-def _bindings(problem: Problem) -> list[str]:
+def _conditions(problem: Problem) -> list[str]:
     parts: list[str] = []
     if problem.allowed_imports is not None:
         allowed = ", ".join(problem.allowed_imports) or "none"

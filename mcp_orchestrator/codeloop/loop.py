@@ -29,7 +29,14 @@ from mcp_orchestrator.codeloop.search import Search
 from mcp_orchestrator.codeloop.spend import Spend
 from mcp_orchestrator.codeloop.workbench import Workbench, ask
 from mcp_orchestrator.packs import Registry
-from mcp_orchestrator.saga import JsonObject, SagaDefinition, SagaStep, StepHandle
+from mcp_orchestrator.saga import (
+    JsonObject,
+    SagaDefinition,
+    SagaStep,
+    SagaView,
+    StepHandle,
+    StepState,
+)
 from mcp_orchestrator.sandbox import Sandbox
 
 LOOP_TYPE = "code_loop"
@@ -243,6 +250,15 @@ def loop_definition() -> SagaDefinition:
             ),
         ),
     )
+
+
+def delivery_question(view: SagaView) -> str | None:
+    """Return what a loop waits to hear from a person before it delivers; None if it does not."""
+    steps = {step.name: step for step in view.steps}
+    approve = steps.get("approve")  # loops of the first version have none
+    if approve is None or approve.state is not StepState.EXECUTING:
+        return None
+    return Progress.model_validate(steps["refine"].result).question or None
 
 
 def _problem_and_plan(arguments: JsonObject) -> tuple[Problem, Plan]:

@@ -178,7 +178,7 @@ class Workbench:
 
         def tell(made: JsonValue) -> JsonObject:
             attempt, _ = _Run.validate_python(made)
-            return self._progress(f"{origin} {number + 1}: {attempt.summary}")
+            return progress(f"{origin} {number + 1}: {attempt.summary}", **self._calls_made())
 
         return _Run.validate_python(await self._step.memo(memo, run, tell=tell))
 
@@ -192,18 +192,13 @@ class Workbench:
         return ""
 
     async def _tell(self, message: str) -> None:
-        await self._step.report_progress(
-            message,
-            current=float(self.spend.model_calls),
-            total=float(self.problem.budget.model_calls),
-        )
+        await self._step.report_progress(message, **self._calls_made())
 
-    def _progress(self, message: str) -> JsonObject:
-        return progress(
-            message,
-            current=float(self.spend.model_calls),
-            total=float(self.problem.budget.model_calls),
-        )
+    def _calls_made(self) -> dict[str, float]:
+        return {
+            "current": float(self.spend.model_calls),
+            "total": float(self.problem.budget.model_calls),
+        }
 
 
 async def ask(step: StepHandle, model: Model, memo: str, request: ModelRequest) -> ModelReply:

@@ -213,6 +213,11 @@ class _Show:
             raise RuntimeError(f"{tool}: {text}")
         return cast("Result", result.structured_content)
 
-    async def _progress(self, progress: float, total: float | None, message: str | None) -> None:  # noqa: ARG002
+    async def _progress(
+        self,
+        progress: float,  # noqa: ARG002 - called by these names; only the words are shown
+        total: float | None,  # noqa: ARG002 - the same
+        message: str | None,
+    ) -> None:
         if message:
             self._console.print(f"   · {message}", highlight=False, soft_wrap=True, markup=False)

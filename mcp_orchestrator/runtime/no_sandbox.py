@@ -20,15 +20,15 @@ class NoBackend:
     def __init__(self, error: SandboxUnavailableError) -> None:
         self._error = error
 
-    async def prepare(self, profile: str) -> None:  # noqa: ARG002 - the port's signature
+    async def prepare(self, _profile: str) -> None:
         """Refuse, with the reason."""
         raise SandboxUnavailableError(self._error.message, remedy=self._error.remedy)
 
-    def begin(self, limits: Limits, profile: str = PLAIN) -> "_NeverReady":  # noqa: ARG002 - the port's signature
+    def begin(self, _limits: Limits, _profile: str = PLAIN) -> "_NeverReady":
         """Return a worker that never gets ready."""
         return _NeverReady(self._error)
 
-    def can_confine(self, started: Limits, wanted: Limits) -> bool:  # noqa: ARG002
+    def can_confine(self, _started: Limits, _wanted: Limits) -> bool:
         """Tell that nothing can be confined."""
         return False
 

@@ -114,7 +114,7 @@ class Backend(Protocol):
         """What can be asked for to import inside."""
         ...
 
-    async def prepare(self, profile: str) -> None:
+    async def prepare(self, profile: str, /) -> None:
         """Find what a profile is made of, once, before its first worker is begun.
 
         Raises:
@@ -123,11 +123,11 @@ class Backend(Protocol):
         """
         ...
 
-    def begin(self, limits: Limits, profile: str = PLAIN) -> StartingWorker:
+    def begin(self, limits: Limits, profile: str = PLAIN, /) -> StartingWorker:
         """Start a worker without waiting for it."""
         ...
 
-    def can_confine(self, started: Limits, wanted: Limits) -> bool:
+    def can_confine(self, started: Limits, wanted: Limits, /) -> bool:
         """Tell whether a worker started with some limits can be confined to others."""
         ...
 

@@ -3,14 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 from typing import Final
 
 from mcp_orchestrator.errors import InvalidInputError
 
 #: Python, pytest and coverage; always there.
 PLAIN: Final = "plain"
-_NONE: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 def profile_image(name: str) -> str:
@@ -35,7 +33,7 @@ class Profiles:
         preload: modules that their waiting workers import ahead, where they are there.
     """
 
-    sources: Mapping[str, str] = field(default_factory=lambda: _NONE)
+    sources: Mapping[str, str] = field(default_factory=dict[str, str])
     preload: tuple[str, ...] = ()
 
     @property

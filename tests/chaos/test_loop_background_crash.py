@@ -3,13 +3,12 @@
 from pathlib import Path
 
 import anyio
-from mcp import Client
 
 from mcp_orchestrator.clock import SystemClock
 from mcp_orchestrator.store.commits import GroupCommitter
 from mcp_orchestrator.store.engine import open_engine, sqlite_url
 from mcp_orchestrator.store.ledger import Ledger, LedgerEntry, Outcome
-from tests.services.orchestrator import call, start_http_server, until_ended
+from tests.services.orchestrator import call, connect, doomed_client, until_ended
 from tests.services.programmer import ANALYSIS, PROBLEM, RIGHT, TESTS, programmer, provider_settings
 from tests.services.provider_server import (
     Answer,
@@ -61,27 +60,16 @@ async def test_a_background_run_outlives_the_process_that_began_it(tmp_path: Pat
     researcher = Researcher()
     async with provider_server(researcher) as provider:
         settings = settings_for(provider)
-        server = start_http_server(tmp_path, settings=settings)
         loop_id = ""
-        try:
-            async with Client(server.url("/mcp")) as client:
-                loop_id = (await call(client, "loop_start", LOOP))["loop_id"]
-                with anyio.fail_after(60):
-                    await researcher.looked_at.wait()
-                server.kill()
-        except* Exception:
-            assert server.process.returncode == -9
-        finally:
-            server.kill()
+        async with doomed_client(tmp_path, settings) as client:
+            loop_id = (await call(client, "loop_start", LOOP))["loop_id"]
+            with anyio.fail_after(60):
+                await researcher.looked_at.wait()
         (pending,) = await analysis_entries(tmp_path)
         assert pending.outcome is Outcome.PENDING
         researcher.finished = True
-        server = start_http_server(tmp_path, settings=settings)
-        try:
-            async with Client(server.url("/mcp")) as client:
-                loop = await until_ended(client, loop_id)
-        finally:
-            server.stop()
+        async with connect("http-handshake", tmp_path, settings) as client:
+            loop = await until_ended(client, loop_id)
         assert loop["solved"], loop
         assert provider.count("POST", "/v1/responses") == 1
         assert provider.count("POST", "/cancel") == 0
@@ -93,17 +81,13 @@ async def test_a_background_run_outlives_the_process_that_began_it(tmp_path: Pat
 async def test_a_loop_that_is_aborted_stops_paying(tmp_path: Path) -> None:
     researcher = Researcher()
     async with provider_server(researcher) as provider:
-        server = start_http_server(tmp_path, settings=settings_for(provider))
-        try:
-            async with Client(server.url("/mcp")) as client:
-                loop_id = (await call(client, "loop_start", LOOP))["loop_id"]
-                with anyio.fail_after(60):
-                    await researcher.looked_at.wait()
-                await call(client, "saga_abort", {"saga_id": loop_id, "reason": "no longer wanted"})
-                loop = await until_ended(client, loop_id)
-                asked = len(provider.requests)
-        finally:
-            server.stop()
+        async with connect("http-handshake", tmp_path, settings_for(provider)) as client:
+            loop_id = (await call(client, "loop_start", LOOP))["loop_id"]
+            with anyio.fail_after(60):
+                await researcher.looked_at.wait()
+            await call(client, "saga_abort", {"saga_id": loop_id, "reason": "no longer wanted"})
+            loop = await until_ended(client, loop_id)
+            asked = len(provider.requests)
         assert loop["state"] == "aborted"
         assert provider.count("POST", "/cancel") == 1, "the vendor stops billing"
         assert len(provider.requests) == asked, "and nothing is asked any more"
@@ -121,22 +105,19 @@ async def test_an_abort_in_the_middle_of_a_program_hangs_up(tmp_path: Path) -> N
         return Answer(wait=anyio.sleep_forever)
 
     async with provider_server(respond) as provider:
-        server = start_http_server(tmp_path, settings=provider_settings(provider.base_url))
-        try:
-            async with Client(server.url("/mcp")) as client:
-                many = LOOP | {"candidates": 4}
-                loop_id = (await call(client, "loop_start", many))["loop_id"]
-                with anyio.fail_after(60):
-                    await writing.wait()
-                    while provider.count("POST") < 5:  # an analysis and four candidates
-                        provider.asked = anyio.Event()
-                        await provider.asked.wait()
-                    await call(client, "saga_abort", {"saga_id": loop_id, "reason": "stop"})
-                    loop = await until_ended(client, loop_id)
-                    while provider.hang_ups < 4:
-                        provider.hung_up = anyio.Event()
-                        await provider.hung_up.wait()
-        finally:
-            server.stop()
+        settings = provider_settings(provider.base_url)
+        async with connect("http-handshake", tmp_path, settings) as client:
+            many = LOOP | {"candidates": 4}
+            loop_id = (await call(client, "loop_start", many))["loop_id"]
+            with anyio.fail_after(60):
+                await writing.wait()
+                while provider.count("POST") < 5:  # an analysis and four candidates
+                    provider.asked = anyio.Event()
+                    await provider.asked.wait()
+                await call(client, "saga_abort", {"saga_id": loop_id, "reason": "stop"})
+                loop = await until_ended(client, loop_id)
+                while provider.hang_ups < 4:
+                    provider.hung_up = anyio.Event()
+                    await provider.hung_up.wait()
         assert loop["state"] == "aborted"
         assert provider.count("POST") == 5

@@ -7,9 +7,8 @@ from typing import Any
 
 import anyio
 import pytest
-from mcp import Client
 
-from tests.services.orchestrator import Json, call, start_http_server, until_ended
+from tests.services.orchestrator import Json, call, connect, doomed_client, until_ended
 from tests.services.programmer import PROBLEM, RIGHT, TESTS, programmer, provider_settings
 from tests.services.provider_server import Answer, ProviderServer, Received, provider_server, says
 from tests.services.scripted_coder import ScriptedCoder
@@ -44,31 +43,20 @@ def asked(provider: ProviderServer) -> Counter[str]:
 async def begin_and_kill(gate: Gate, folder: Path, settings: dict[str, str], loop: Json) -> str:
     """Start a loop, kill its server while the held request is in flight, return the loop's id."""
     loop_id = ""
-    server = start_http_server(folder, settings=settings)
-    try:
-        async with Client(server.url("/mcp")) as client:
-            loop_id = (await call(client, "loop_start", loop))["loop_id"]
-            with anyio.fail_after(20):
-                await gate.reached.wait()
-            server.kill()
-    except* Exception:
-        assert server.process.returncode == -9
-    finally:
-        server.kill()
+    async with doomed_client(folder, settings) as client:
+        loop_id = (await call(client, "loop_start", loop))["loop_id"]
+        with anyio.fail_after(20):
+            await gate.reached.wait()
     gate.open.set()
     return loop_id
 
 
 async def go_on(folder: Path, settings: dict[str, str], loop_id: str) -> tuple[Json, list[Any]]:
     """Start another server, wait for the loop's end, return it and its audit trail."""
-    server = start_http_server(folder, settings=settings)
-    try:
-        async with Client(server.url("/mcp")) as client:
-            loop = await until_ended(client, loop_id)
-            saga = await call(client, "saga_get", {"saga_id": loop_id, "include_audit": True})
-            return loop, saga["audit"]
-    finally:
-        server.stop()
+    async with connect("http-handshake", folder, settings) as client:
+        loop = await until_ended(client, loop_id)
+        saga = await call(client, "saga_get", {"saga_id": loop_id, "include_audit": True})
+        return loop, saga["audit"]
 
 
 @pytest.mark.parametrize(
@@ -158,18 +146,11 @@ async def test_kills_at_random_points_repeat_nothing_but_what_was_in_flight(tmp_
         loop_id = ""
         for _ in range(kills):
             coder.set(chance.randint(1, 2), chance.choice(["held", "answering"]))
-            server = start_http_server(tmp_path, settings=settings)
-            try:
-                async with Client(server.url("/mcp")) as client:
-                    if not loop_id:
-                        loop_id = (await call(client, "loop_start", asks))["loop_id"]
-                    with anyio.fail_after(60):
-                        await coder.reached.wait()
-                    server.kill()
-            except* Exception:
-                assert server.process.returncode == -9
-            finally:
-                server.kill()
+            async with doomed_client(tmp_path, settings) as client:
+                if not loop_id:
+                    loop_id = (await call(client, "loop_start", asks))["loop_id"]
+                with anyio.fail_after(60):
+                    await coder.reached.wait()
         ended, audit = await go_on(tmp_path, settings, loop_id)
         assert ended["state"] == "completed", ended
         assert ended["stop_reason"] == f"the budget of {whole} model calls is spent"

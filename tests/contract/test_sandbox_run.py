@@ -1,5 +1,6 @@
 """What running a program promises, whatever isolates it."""
 
+# A program is a line here, however long.
 # ruff: noqa: E501
 
 from dataclasses import replace

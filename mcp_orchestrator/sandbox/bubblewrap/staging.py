@@ -12,6 +12,7 @@ from pathlib import Path
 _NEW_MOUNT_NAMESPACE = 0x0002_0000  # CLONE_NEWNS
 _BIND, _RECURSIVE, _PRIVATE = 4096, 16384, 1 << 18
 _POINTS = ("/mnt", "/media", "/srv", "/opt")
+_LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 def is_reachable(path: str) -> bool:
@@ -53,24 +54,29 @@ class Stage:
             target.mkdir(mode=0o755, exist_ok=True)
         else:
             target.touch()
-        _mount(path, str(target), None, _BIND | _RECURSIVE, None)
+        _mount(path, str(target), _BIND | _RECURSIVE)
         return str(target)
 
     def _open(self) -> Path:
         """Take a mount namespace of our own, with a small file system in memory."""
         if self._point is None:
             point = next(each for each in _POINTS if Path(each).is_dir())
-            _check(ctypes.CDLL(None, use_errno=True).unshare(_NEW_MOUNT_NAMESPACE), "unshare")
-            _mount("none", "/", None, _RECURSIVE | _PRIVATE, None)
-            _mount("tmpfs", point, "tmpfs", 0, "mode=0755,size=64k")
+            _check(_LIBC.unshare(_NEW_MOUNT_NAMESPACE), "unshare")
+            _mount("none", "/", _RECURSIVE | _PRIVATE)
+            _mount("tmpfs", point, 0, kind=b"tmpfs", options=b"mode=0755,size=64k")
             self._point = Path(point)
         return self._point
 
 
-def _mount(source: str, target: str, kind: str | None, flags: int, data: str | None) -> None:
-    encoded = [None if each is None else each.encode() for each in (source, target, kind, data)]
-    libc = ctypes.CDLL(None, use_errno=True)
-    _check(libc.mount(*encoded[:3], flags, encoded[3]), target)
+def _mount(
+    source: str,
+    target: str,
+    flags: int,
+    *,
+    kind: bytes | None = None,
+    options: bytes | None = None,
+) -> None:
+    _check(_LIBC.mount(source.encode(), target.encode(), kind, flags, options), target)
 
 
 def _check(result: int, what: str) -> None:

@@ -17,13 +17,14 @@ from mcp_orchestrator.codeloop import (
     Choice,
     LoopResult,
     Problem,
+    delivery_question,
     describe,
     describe_spend,
     loop_definition,
 )
 from mcp_orchestrator.errors import ConfigurationError, InvalidInputError, NotFoundError
 from mcp_orchestrator.packs.signature import describe_validation
-from mcp_orchestrator.saga import JsonObject, Order, SagaState, SagaView, StepState
+from mcp_orchestrator.saga import JsonObject, Order, SagaState, SagaView
 from mcp_orchestrator.server.owned import Workspace
 from mcp_orchestrator.server.sampling import (
     as_reply,
@@ -41,7 +42,6 @@ from mcp_orchestrator.server.waiting import (
 
 _ENDED = (SagaState.COMPLETED, SagaState.FAILED, SagaState.ABORTED)
 _LARGEST_INLINE = 40_000
-_APPROVE = "approve"
 
 
 class Approval(BaseModel):
@@ -161,7 +161,7 @@ def register(server: MCPServer[None], runtime: Workspace) -> None:
             list[str] | None, Field(description="Modules the program may import; any, if left out.")
         ] = None,
         candidates: Annotated[int, Field(ge=1, le=16, description="First attempts.")] = 4,
-        budget: Annotated[Budget, Field(description="What it may spend at most.")] = Budget(),  # noqa: B008
+        budget: Annotated[Budget, Field(description="What it may spend at most.")] = Budget(),  # noqa: B008 - frozen, and the schema shows it
         idempotency_key: Annotated[
             str | None, Field(description="The same key returns the loop it started before.")
         ] = None,
@@ -213,7 +213,7 @@ def register(server: MCPServer[None], runtime: Workspace) -> None:
     @teaching
     async def ask_person(loop_id: str, context: ToolContext) -> Elicit[Approval] | Approval:
         """Ask the person behind the client whether a risky program may be delivered."""
-        question = approval_question(await get_loop(runtime, loop_id))
+        question = delivery_question(await get_loop(runtime, loop_id))
         if question is None or not offers_elicitation(context):
             return NotAsked()
         return Elicit(question, Approval)
@@ -246,18 +246,9 @@ def register(server: MCPServer[None], runtime: Workspace) -> None:
         return view_loop(await get_loop(runtime, loop_id))
 
 
-def approval_question(view: SagaView) -> str | None:
-    """Return what a loop waits to hear from a person; None if it does not."""
-    step = next((it for it in view.steps if it.name == _APPROVE), None)
-    if step is None or step.state is not StepState.EXECUTING:
-        return None
-    refined = next(it.result for it in view.steps if it.name == "refine")
-    return str(refined.get("question")) if isinstance(refined, dict) else None
-
-
 async def _decide(runtime: Workspace, loop_id: str, decision: Approval) -> None:
     """Hand a person's decision to the loop, unless another was faster."""
-    if approval_question(await get_loop(runtime, loop_id)) is None:
+    if delivery_question(await get_loop(runtime, loop_id)) is None:
         return
     reason = decision.reason or "decided in the client, when it asked"
     await runtime.sagas.approve(loop_id, APPROVAL, Order(reason), approved=decision.approve)
@@ -316,7 +307,7 @@ def _next(view: SagaView, result: LoopResult | None) -> str:
         return "Done: use the code."
     if result is not None:
         return "Not solved: give clearer tests or a larger budget, and start another loop."
-    question = approval_question(view)
+    question = delivery_question(view)
     if question is not None:
         return (
             f"{question} A person decides: call loop_get again if your client can ask them, else"

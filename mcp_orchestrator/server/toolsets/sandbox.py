@@ -120,8 +120,8 @@ def register(server: MCPServer[None], runtime: Workspace) -> None:
         ] = {},  # noqa: B006 - read only, and the schema shows the default
         files_base64: Annotated[
             dict[str, str], Field(description="Binary files, in base64, by relative path.")
-        ] = {},  # noqa: B006
-        arguments: Annotated[list[str], Field(description="Its command-line arguments.")] = [],  # noqa: B006
+        ] = {},  # noqa: B006 - read only too
+        arguments: Annotated[list[str], Field(description="Its command-line arguments.")] = [],  # noqa: B006 - read only too
         language: Annotated[
             Literal["python", "bash", "node"],
             Field(description="bash and node only where the sandbox has them."),
