@@ -1,8 +1,11 @@
 """Write the reference pages from the code: ``python scripts/reference.py`` (``make docs``)."""
 
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Final
 
 import anyio
 from mcp_types import Tool
@@ -24,7 +27,7 @@ def settings_page() -> str:
     lines = [
         "# Settings",
         "",
-        "Written by `make docs` from `mcp_orchestrator/settings.py`.",
+        "Written by `make docs` from `mcp_orchestrator/settings/settings.py`.",
         "",
         "From the strongest to the weakest source: command-line flags, environment variables,",
         "`.env` in the working folder, a TOML file (`mcp-orchestrator.toml` in the working folder,",
@@ -128,12 +131,14 @@ def _cell(text: object) -> str:
     return " ".join(str(text or "").split()).replace("|", "\\|")
 
 
-def pages() -> dict[Path, str]:
-    """Return every generated page by its path."""
-    return {DOCS / "settings.md": settings_page(), DOCS / "tools.md": anyio.run(tools_page)}
+#: Every generated page, and what writes it.
+PAGES: Final[dict[Path, Callable[[], str]]] = {
+    DOCS / "settings.md": settings_page,
+    DOCS / "tools.md": partial(anyio.run, tools_page),
+}
 
 
 if __name__ == "__main__":
-    for path, text in pages().items():
-        path.write_text(text, encoding="utf-8")
+    for path, write in PAGES.items():
+        path.write_text(write(), encoding="utf-8")
         sys.stdout.write(f"{path.name}\n")

@@ -1,6 +1,6 @@
 """`mcp-orchestrator spend`: what model calls have cost."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Annotated, Literal
 
 import typer
@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mcp_orchestrator.cli.running import DataDir, run_until_done, settings_from
+from mcp_orchestrator.clock import SystemClock
 from mcp_orchestrator.runtime import open_ledger
 from mcp_orchestrator.store.ledger import Totals
 
@@ -24,7 +25,7 @@ def spend(
 ) -> None:
     """Sum what model calls have used and cost."""
     settings = settings_from(log_level="WARNING", data_dir=data_dir)
-    since = datetime.now(UTC) - timedelta(days=days) if days is not None else None
+    since = SystemClock().now() - timedelta(days=days) if days is not None else None
 
     async def run() -> None:
         async with open_ledger(settings) as ledger:

@@ -1,7 +1,7 @@
 """`mcp-orchestrator token`: who may use the server over the network."""
 
 import sys
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Annotated
 
 import typer
@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mcp_orchestrator.cli.running import DataDir, run_until_done, settings_from
+from mcp_orchestrator.clock import SystemClock
 from mcp_orchestrator.runtime import open_tokens
 from mcp_orchestrator.server.auth.principal import check_scopes
 from mcp_orchestrator.store.tokens import AccessTokenRecord
@@ -31,7 +32,7 @@ def create(
     """Make a token and print it; only its hash is kept, so it cannot be printed again."""
     settings = settings_from(log_level="WARNING", data_dir=data_dir)
     wanted = check_scopes(scope.strip() for scope in scopes.split(",") if scope.strip())
-    ends = datetime.now(UTC) + timedelta(days=days) if days is not None else None
+    ends = SystemClock().now() + timedelta(days=days) if days is not None else None
 
     async def run() -> None:
         async with open_tokens(settings) as tokens:

@@ -17,18 +17,13 @@ def findings(pack: Pack, known_actions: set[str]) -> list[str]:
         for action, compensation in pack.compensations.items()
         if compensation not in known_actions
     ]
-    described = {**pack.tools, **pack.prompts}
+    said = {name: inspect.getdoc(each) for name, each in {**pack.tools, **pack.prompts}.items()}
+    said |= {name: each.description for name, each in {**pack.actions, **pack.handlers}.items()}
     found += [
         f"{name}: a model reads its docstring, and there is none."
-        for name, function in described.items()
-        if not inspect.getdoc(function)
+        for name, text in said.items()
+        if not text
     ]
-    typed = {**pack.actions, **pack.handlers}
-    found += [
-        f"{name}: a model reads its docstring, and there is none."
-        for name, function in typed.items()
-        if not function.description
-    ]
-    if not typed and not described:
+    if not said:
         found.append("It registers nothing: add an action, a handler, a tool or a prompt.")
     return found

@@ -37,12 +37,10 @@ class LoadedPack:
 def default_folder() -> Path | None:
     """Return the packs that come with the program: ``tools/`` of a checkout, or the wheel's."""
     package = Path(__file__).resolve().parent.parent
-    for folder in (package.parent / "tools", package / "bundled_packs"):
-        if folder.is_dir() and (
-            folder.name != "tools" or (package.parent / "pyproject.toml").exists()
-        ):
-            return folder
-    return None
+    if (package.parent / "pyproject.toml").exists() and (package.parent / "tools").is_dir():
+        return package.parent / "tools"
+    bundled = package / "bundled_packs"
+    return bundled if bundled.is_dir() else None
 
 
 def pack_folders(more: Sequence[Path]) -> list[Path]:
@@ -106,9 +104,8 @@ def import_pack(path: Path) -> Pack:
     Raises:
         ConfigurationError: it defines no pack; whatever else the file itself raises.
     """
-    name = path.parent.name if path.name == "__init__.py" else path.stem
-    module_name = f"mcp_orchestrator_packs.{name}"
     is_folder = path.name == "__init__.py"
+    module_name = f"mcp_orchestrator_packs.{path.parent.name if is_folder else path.stem}"
     spec = importlib.util.spec_from_file_location(
         module_name, path, submodule_search_locations=[str(path.parent)] if is_folder else None
     )

@@ -19,18 +19,12 @@ from mcp_orchestrator.codeloop import CodeLoop, Deliveries, Roles
 from mcp_orchestrator.errors import OrchestratorError, SandboxUnavailableError
 from mcp_orchestrator.packs import LoadedPack, Registry, load_packs
 from mcp_orchestrator.packs.loader import pack_folders
-from mcp_orchestrator.queue import (
-    QueueMetrics,
-    Scheduler,
-    SignalRouter,
-    TaskQueue,
-    TaskQueueConfig,
-    Worker,
-)
+from mcp_orchestrator.queue import QueueMetrics, Scheduler, SignalRouter, TaskQueue, Worker
 from mcp_orchestrator.runtime.anchoring import anchor_for_ever
 from mcp_orchestrator.runtime.encryption import open_vault, read_anchor_key
 from mcp_orchestrator.runtime.handlers import chosen_handlers, sandbox_handler
 from mcp_orchestrator.runtime.no_sandbox import NoBackend
+from mcp_orchestrator.runtime.parts import build_queue, open_store
 from mcp_orchestrator.runtime.providers import ProviderFactory, Providers
 from mcp_orchestrator.runtime.queue_step import QUEUE_STEP, queue_action
 from mcp_orchestrator.runtime.signals import SagasOfSignals
@@ -39,9 +33,8 @@ from mcp_orchestrator.sandbox import Profiles, RiskPolicy, Sandbox, SandboxMetri
 from mcp_orchestrator.settings import Settings
 from mcp_orchestrator.store.anchors import AnchorKey
 from mcp_orchestrator.store.commits import GroupCommitter
-from mcp_orchestrator.store.engine import Database, open_engine
+from mcp_orchestrator.store.engine import Database
 from mcp_orchestrator.store.ledger import Ledger
-from mcp_orchestrator.store.migrations import migrate
 from mcp_orchestrator.store.runs import RunStore
 from mcp_orchestrator.store.tokens import TokenStore
 from mcp_orchestrator.store.vault import SagaVault
@@ -116,87 +109,11 @@ async def open_runtime(
             tasks.cancel_scope.cancel()
 
 
-@asynccontextmanager
-async def open_queue(settings: Settings, clock: Clock | None = None) -> AsyncGenerator[TaskQueue]:
-    """Open only the queue, for whoever looks into it from outside.
-
-    Raises:
-        ConfigurationError: a setting is wrong.
-        BackendUnavailableError: the database or Redis does not answer.
-    """
-    clock = clock or SystemClock()
-    async with AsyncExitStack() as stack:
-        database, committer = await _open_store(settings, stack)
-        yield await _open_queue(settings, database, committer, clock, stack)
-
-
-@asynccontextmanager
-async def open_ledger(settings: Settings, clock: Clock | None = None) -> AsyncGenerator[Ledger]:
-    """Open only the ledger of model calls.
-
-    Raises:
-        ConfigurationError: a setting is wrong.
-        BackendUnavailableError: the database does not answer.
-    """
-    async with AsyncExitStack() as stack:
-        database, committer = await _open_store(settings, stack)
-        yield Ledger(database, committer, clock or SystemClock())
-
-
-@asynccontextmanager
-async def open_runs(settings: Settings) -> AsyncGenerator[RunStore]:
-    """Open only the record of the sandbox's runs.
-
-    Raises:
-        ConfigurationError: a setting is wrong.
-        BackendUnavailableError: the database does not answer.
-    """
-    async with AsyncExitStack() as stack:
-        database, committer = await _open_store(settings, stack)
-        yield RunStore(database, committer)
-
-
-@asynccontextmanager
-async def open_tokens(settings: Settings, clock: Clock | None = None) -> AsyncGenerator[TokenStore]:
-    """Open only the access tokens.
-
-    Raises:
-        ConfigurationError: a setting is wrong.
-        BackendUnavailableError: the database does not answer.
-    """
-    async with AsyncExitStack() as stack:
-        database, committer = await _open_store(settings, stack)
-        yield TokenStore(database, committer, clock or SystemClock())
-
-
-async def _open_store(settings: Settings, stack: AsyncExitStack) -> tuple[Database, GroupCommitter]:
-    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    database = open_engine(settings.store_url)
-    stack.push_async_callback(database.close)
-    await migrate(database)
-    return database, await stack.enter_async_context(GroupCommitter(database))
-
-
-async def _open_queue(
-    settings: Settings,
-    database: Database,
-    committer: GroupCommitter,
-    clock: Clock,
-    stack: AsyncExitStack,
-    *,
-    metrics: QueueMetrics | None = None,
-) -> TaskQueue:
-    redis_url = settings.redis_url.get_secret_value() if settings.redis_url else None
-    config = TaskQueueConfig(redis_url=redis_url, lease_seconds=settings.task_lease_seconds)
-    queue = TaskQueue(config, database=database, committer=committer, clock=clock, metrics=metrics)
-    return await stack.enter_async_context(queue)
-
-
 async def _build(settings: Settings, clock: Clock, stack: AsyncExitStack) -> Runtime:
-    database, committer = await _open_store(settings, stack)
+    database, committer = await stack.enter_async_context(open_store(settings))
     metrics = CollectorRegistry()
-    queue = await _open_queue(
-        settings, database, committer, clock, stack, metrics=QueueMetrics(metrics)
+    queue = await stack.enter_async_context(
+        build_queue(settings, database, committer, clock, QueueMetrics(metrics))
     )
     ledger = Ledger(database, committer, clock)
     mailbox = SamplingMailbox(database, committer, clock, claim=_NO_CLAIM)
@@ -290,7 +207,7 @@ async def _tend_queue(runtime: Runtime) -> None:
                 await runtime.signals.tend()
         except OrchestratorError:
             _log.warning("The queue could not be tended; trying again.", exc_info=True)
-        await anyio.sleep(1)
+        await runtime.clock.sleep(1)
 
 
 async def _open_sandbox(

@@ -1,18 +1,17 @@
 """The sagas alone, for whoever looks into them from outside: nothing is run in here."""
 
 from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from mcp_orchestrator.clock import Clock, SystemClock
 from mcp_orchestrator.packs import Registry, load_packs
 from mcp_orchestrator.packs.loader import pack_folders
 from mcp_orchestrator.runtime.encryption import open_vault
+from mcp_orchestrator.runtime.parts import open_store
 from mcp_orchestrator.saga import SagaEngine
 from mcp_orchestrator.settings import Settings
-from mcp_orchestrator.store.commits import GroupCommitter
-from mcp_orchestrator.store.engine import Database, open_engine
-from mcp_orchestrator.store.migrations import migrate
+from mcp_orchestrator.store.engine import Database
 from mcp_orchestrator.store.vault import SagaVault
 
 
@@ -34,12 +33,7 @@ async def open_sagas(settings: Settings, clock: Clock | None = None) -> AsyncGen
         ConfigurationError: a setting is wrong.
         BackendUnavailableError: the database does not answer.
     """
-    async with AsyncExitStack() as stack:
-        settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        database = open_engine(settings.store_url)
-        stack.push_async_callback(database.close)
-        await migrate(database)
-        committer = await stack.enter_async_context(GroupCommitter(database))
+    async with open_store(settings) as (database, committer):
         registry = Registry()  # probes are asked from here too
         load_packs(pack_folders(settings.packs), registry, settings.data_dir)
         vault = open_vault(settings, clock or SystemClock())

@@ -24,7 +24,7 @@ class ConciseServer(MCPServer[None]):
         super().__init__(name, **options)
         self._selection = selection
         self._toolset = ""
-        self._toolset_of: dict[str, str] = {}
+        self._kinds: dict[str, tuple[str, bool]] = {}
 
     def begin_toolset(self, toolset: str) -> None:
         """Count the tools that are added from now on to a toolset."""
@@ -45,17 +45,13 @@ class ConciseServer(MCPServer[None]):
         shown = name or getattr(fn, "__name__", "")
         reads_only = annotations is not None and annotations.read_only_hint is True
         if self._selection.includes(self._toolset, shown, reads_only=reads_only):
-            self._toolset_of[shown] = self._toolset
             text = description or inspect.getdoc(fn)  # the SDK would send the indentation too
             super().add_tool(fn, name, title, text, annotations, icons, meta, structured_output)
+            self._kinds.setdefault(shown, (self._toolset, not reads_only))  # the first one stays
 
     def kind_of(self, name: str) -> tuple[str, bool] | None:
         """Return a tool's toolset and whether it changes anything, or None if it is not shown."""
-        tool = self._tool_manager.get_tool(name)
-        if tool is None:
-            return None
-        reads_only = tool.annotations is not None and tool.annotations.read_only_hint is True
-        return self._toolset_of.get(name, ""), not reads_only
+        return self._kinds.get(name)
 
     async def list_tools(self) -> list[Tool]:
         """Return the tools with their schemas shortened."""

@@ -6,7 +6,6 @@ sees its id, any replica answers for it, and a server's death leaves nothing to 
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any, Final
 
 from mcp.server.context import CallNext, HandlerResult
@@ -20,28 +19,12 @@ from mcp_orchestrator.queue import Task
 from mcp_orchestrator.queue import TaskStatus as QueuedStatus
 from mcp_orchestrator.saga import SagaState, SagaView
 from mcp_orchestrator.server.owned import Workspace
-from mcp_orchestrator.server.toolsets.loop import view_loop
-from mcp_orchestrator.server.toolsets.queue import view_task
+from mcp_orchestrator.server.toolsets.loop import get_loop, view_loop
+from mcp_orchestrator.server.toolsets.queue_views import view_task
 from mcp_orchestrator.server.toolsets.saga_views import view_saga
 
-
-@dataclass(frozen=True)
-class _Kind:
-    """What a tool starts: where its result says the id, and what an MCP task of it begins with."""
-
-    id_field: str
-    prefix: str
-
-
-_KINDS: Final = {
-    "loop_start": _Kind("loop_id", "loop-"),
-    "saga_start": _Kind("saga_id", "saga-"),
-    "queue_add_task": _Kind("task_id", "task-"),
-}
-_SAGA_VIEWS: Final[Mapping[str, Callable[[SagaView], BaseModel]]] = {
-    "loop-": view_loop,
-    "saga-": view_saga,
-}
+#: What each tool starts: its result says the id as ``KIND_id``, an MCP task of it is ``KIND-ID``.
+_KINDS: Final = {"loop_start": "loop", "saga_start": "saga", "queue_add_task": "task"}
 
 
 class DurableTasks:
@@ -72,20 +55,21 @@ class DurableTasks:
         if not isinstance(result, CallToolResult) or result.is_error:
             return result
         view: dict[str, Any] = result.structured_content or {}
-        return await self.get(f"{kind.prefix}{view.get(kind.id_field)}") or result
+        return await self.get(f"{kind}-{view.get(f'{kind}_id')}") or result
 
     async def get(self, task_id: str) -> McpTask | None:
         """Return a task of the caller's, or None."""
-        prefix, identifier = task_id[:5], task_id[5:]
+        kind, _, identifier = task_id.partition("-")
         with suppress(NotFoundError):
-            if prefix in _SAGA_VIEWS:
-                saga = await self._runtime.sagas.get(identifier)
-                return _of_saga(task_id, saga, _SAGA_VIEWS[prefix])
-            if prefix == _KINDS["queue_add_task"].prefix:
+            if kind == "loop":
+                return _of_saga(task_id, await get_loop(self._runtime, identifier), view_loop)
+            if kind == "saga":
+                return _of_saga(task_id, await self._runtime.sagas.get(identifier), view_saga)
+            if kind == "task":
                 return _of_queue(task_id, await self._runtime.queue.get_task(identifier))
         return None
 
-    async def update(self, task_id: str, answers: Mapping[str, Json]) -> bool:  # noqa: ARG002
+    async def update(self, task_id: str, answers: Mapping[str, Json]) -> bool:  # noqa: ARG002 - as above
         """Take answers; nothing here asks by way of a task, so they change nothing."""
         return await self.get(task_id) is not None
 
@@ -93,12 +77,12 @@ class DurableTasks:
         """Ask a task of the caller's to stop: a saga undoes what it has done."""
         if await self.get(task_id) is None:
             return False
-        prefix, identifier = task_id[:5], task_id[5:]
-        if prefix in _SAGA_VIEWS:
+        kind, _, identifier = task_id.partition("-")
+        if kind == "task":
+            await self._runtime.queue.cancel_task(identifier)
+        else:
             with suppress(ConflictError):  # it has ended, or is going back already
                 await self._runtime.sagas.abort(identifier, "Cancelled as an MCP task.")
-        else:
-            await self._runtime.queue.cancel_task(identifier)
         return True
 
 

@@ -23,10 +23,10 @@ from starlette.routing import BaseRoute, Route
 from mcp_orchestrator.errors import ConfigurationError
 from mcp_orchestrator.runtime import Runtime
 from mcp_orchestrator.server.app import build_server
-from mcp_orchestrator.server.auth.addresses import refuse_open_bind, transport_security
-from mcp_orchestrator.server.auth.bearer import auth_settings
+from mcp_orchestrator.server.auth.addresses import in_brackets, refuse_open_bind, transport_security
+from mcp_orchestrator.server.auth.bearer import auth_settings, principal_of
 from mcp_orchestrator.server.auth.gate import CountRefusals, LimitRate
-from mcp_orchestrator.server.auth.principal import Principal
+from mcp_orchestrator.server.auth.principal import ADMIN
 from mcp_orchestrator.server.auth.rate import RateLimit
 from mcp_orchestrator.server.auth.refusals import Refusals
 from mcp_orchestrator.server.standard_streams import StandardStreams
@@ -67,9 +67,8 @@ async def serve_http(runtime: Runtime) -> None:
         timeout_graceful_shutdown=_GRACE_SECONDS,
     )
     paths = ("/mcp", "/sse") if settings.transport == "http" else ("/sse",)
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
     for path in paths:
-        sys.stderr.write(f"listening on http://{host}:{port}{path}\n")
+        sys.stderr.write(f"listening on http://{in_brackets(settings.host)}:{port}{path}\n")
     sys.stderr.flush()
     await uvicorn.Server(config).serve(sockets=[listener])
 
@@ -140,7 +139,7 @@ def _metrics_page(
             user = request.scope.get("user")
             if not isinstance(user, AuthenticatedUser):
                 return Response("Sign in first.", 401, {"WWW-Authenticate": "Bearer"})
-            if not Principal(None, frozenset(user.scopes)).may("admin", write=False):
+            if not principal_of(user.access_token).may(ADMIN, write=False):
                 return Response("Your token lacks the scope admin:read.", 403)
         return Response(generate_latest(metrics), media_type=CONTENT_TYPE_LATEST)
 

@@ -9,7 +9,7 @@ import hashlib
 import logging
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from typing import Any, Final
 
 import anyio
@@ -54,7 +54,7 @@ class ResourceWatch:
         self._listen = ListenHandler(self.bus)
         self._watched: Counter[str] = Counter()
         self._seen: dict[str, str] = {}
-        self._subscribers: dict[tuple[int, str], Send] = {}
+        self._subscribers: dict[str, list[Send]] = {}
         self._turn = anyio.Lock()
 
     def serve(self, server: MCPServer[None]) -> None:
@@ -76,22 +76,19 @@ class ResourceWatch:
             if (digest := await _digest(server, params.uri)) is None:
                 raise MCPError(code=INVALID_PARAMS, message=f"Unknown resource: {params.uri}")
             connection = ctx.session._connection  # pyright: ignore[reportPrivateUsage]  # its end is nowhere else
-            mine: set[str] = connection.state.setdefault(_STATE, set[str]())
-            if not mine:
-                connection.exit_stack.callback(self._leave, connection, mine)
+            mine: dict[str, ExitStack] = connection.state.setdefault(_STATE, {})
             if params.uri not in mine:
-                mine.add(params.uri)
-                self._watched[params.uri] += 1
-                self._seen.setdefault(params.uri, digest)
-                self._subscribers[id(connection), params.uri] = ctx.session.send_resource_updated
+                held = connection.exit_stack.enter_context(ExitStack())
+                held.enter_context(self._watching({params.uri: digest}))
+                held.enter_context(self._telling(params.uri, ctx.session.send_resource_updated))
+                mine[params.uri] = held
             return EmptyResult()
 
         async def unsubscribe(ctx: Context, params: UnsubscribeRequestParams) -> EmptyResult:
             connection = ctx.session._connection  # pyright: ignore[reportPrivateUsage]  # as above
-            mine: set[str] = connection.state.get(_STATE, set[str]())
-            if params.uri in mine:
-                mine.discard(params.uri)
-                self._forget(id(connection), params.uri)
+            mine: dict[str, ExitStack] = connection.state.get(_STATE, {})
+            if (held := mine.pop(params.uri, None)) is not None:
+                held.close()
             return EmptyResult()
 
         core.add_request_handler("subscriptions/listen", SubscriptionsListenRequestParams, listen)
@@ -120,12 +117,11 @@ class ResourceWatch:
             return
         self._seen[uri] = digest
         await self.bus.publish(ResourceUpdated(uri=uri))
-        for (_, watched), send in list(self._subscribers.items()):
-            if watched == uri:
-                try:
-                    await send(uri)
-                except Exception:  # a client that is going must not keep the others from knowing
-                    _log.debug("A client could not be told that %s changed.", uri, exc_info=True)
+        for send in list(self._subscribers.get(uri, ())):
+            try:
+                await send(uri)
+            except Exception:  # a client that is going must not keep the others from knowing
+                _log.debug("A client could not be told that %s changed.", uri, exc_info=True)
 
     @contextmanager
     def _watching(self, uris: Mapping[str, str]) -> Generator[None]:
@@ -137,21 +133,22 @@ class ResourceWatch:
             yield
         finally:
             for uri in uris:
-                self._release(uri)
+                self._watched[uri] -= 1
+                if self._watched[uri] <= 0:
+                    del self._watched[uri]
+                    self._seen.pop(uri, None)
 
-    def _leave(self, connection: object, mine: set[str]) -> None:
-        for uri in mine:
-            self._forget(id(connection), uri)
-
-    def _forget(self, connection: int, uri: str) -> None:
-        self._subscribers.pop((connection, uri), None)
-        self._release(uri)
-
-    def _release(self, uri: str) -> None:
-        self._watched[uri] -= 1
-        if self._watched[uri] <= 0:
-            del self._watched[uri]
-            self._seen.pop(uri, None)
+    @contextmanager
+    def _telling(self, uri: str, send: Send) -> Generator[None]:
+        """Tell one client of the handshake era of a resource's changes, for a block's length."""
+        sends = self._subscribers.setdefault(uri, [])
+        sends.append(send)
+        try:
+            yield
+        finally:
+            sends.remove(send)
+            if not sends:
+                del self._subscribers[uri]
 
 
 async def _digest(server: MCPServer[None], uri: str) -> str | None:

@@ -66,6 +66,11 @@ def test_the_source_distribution_holds_what_the_package_is_built_from(distributi
         "README.md",
         "tools/travel.py",
         "deploy/sandbox/Dockerfile",
+        "Makefile",
+        "scripts/install.sh",
+        "scripts/reference.py",
+        "benchmarks/mcp/__main__.py",
+        "server.json",
     }
     assert wanted <= names
 

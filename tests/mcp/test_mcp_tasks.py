@@ -7,11 +7,17 @@ from typing import Any
 
 import httpx
 
-from tests.services.orchestrator import MODERN, HttpServer, Json, http_server, start_http_server
+from tests.services.orchestrator import (
+    MODERN,
+    WAITS,
+    HttpServer,
+    Json,
+    http_server,
+    start_http_server,
+)
 from tests.services.signed_in import bearer, make_token
 
 TASKS = "io.modelcontextprotocol/tasks"
-WAITS = {"name": "wait", "action": "saga.wait_for_signal", "arguments": {"signal": "go"}}
 _numbers = count(1)
 
 
@@ -73,6 +79,8 @@ async def test_a_task_survives_kill_9_and_is_answered_for_by_another_server(
             assert told["status"] == "completed"
             result = told["result"]["structuredContent"]
             assert result["steps"][0]["result"] == {"answer": 42}
+        no_loop = await ask(third, "tasks/get", {"taskId": f"loop-{saga_id}"})
+        assert no_loop["error"]["code"] == -32602
 
 
 async def test_a_queued_task_is_left_and_cancelled_as_an_mcp_task(tmp_path: Path) -> None:

@@ -8,10 +8,8 @@ import pytest
 from mcp import Client
 from mcp_types import ResourceTemplateReference, ResourceUpdatedNotification
 
-from tests.services.orchestrator import MODERN, call, http_server
+from tests.services.orchestrator import MODERN, WAITS, call, http_server
 from tests.services.signed_in import make_token, signed_in
-
-WAITS = {"name": "wait", "action": "saga.wait_for_signal", "arguments": {"signal": "go"}}
 
 
 @pytest.mark.filterwarnings("ignore:resources/:mcp.MCPDeprecationWarning")  # the old era's words
@@ -31,7 +29,7 @@ async def test_clients_of_another_server_are_told_of_a_change(tmp_path: Path) ->
         ):
             saga = await call(actor, "saga_start", {"name": "s", "steps": [WAITS]})
             uri = f"saga://{saga['saga_id']}"
-            await old.subscribe_resource(uri)  # pyright: ignore[reportDeprecated]
+            await old.subscribe_resource(uri)  # pyright: ignore[reportDeprecated]  # likewise
             async with new.listen(resource_subscriptions=[uri, "saga://unknown"]) as changes:
                 assert changes.honored.resource_subscriptions == [uri]
                 await call(actor, "saga_signal", {"saga_id": saga["saga_id"], "signal": "go"})
@@ -40,9 +38,9 @@ async def test_clients_of_another_server_are_told_of_a_change(tmp_path: Path) ->
                         assert getattr(change, "uri", None) == uri
                         break
                     await told.wait()
-            await old.unsubscribe_resource(uri)  # pyright: ignore[reportDeprecated]
+            await old.unsubscribe_resource(uri)  # pyright: ignore[reportDeprecated]  # likewise
             with pytest.raises(Exception, match="Unknown resource"):
-                await old.subscribe_resource("saga://unknown")  # pyright: ignore[reportDeprecated]
+                await old.subscribe_resource("saga://unknown")  # pyright: ignore[reportDeprecated]  # likewise
 
 
 async def test_ids_are_completed_from_the_callers_own(tmp_path: Path) -> None:

@@ -21,6 +21,8 @@ from tests.services.process import await_ready, stop_process
 WAYS = ("stdio-handshake", "stdio-modern", "http-handshake", "http-modern", "sse-handshake")
 Way = Literal["stdio-handshake", "stdio-modern", "http-handshake", "http-modern", "sse-handshake"]
 MODERN = "2026-07-28"
+#: A step that lasts until the signal ``go``.
+WAITS = {"name": "wait", "action": "saga.wait_for_signal", "arguments": {"signal": "go"}}
 
 Json = dict[str, Any]
 

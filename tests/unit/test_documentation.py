@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from scripts.reference import pages
+from scripts.reference import PAGES
 
 
-@pytest.mark.parametrize("path", sorted(pages()), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", sorted(PAGES), ids=lambda path: path.name)
 def test_a_generated_page_is_up_to_date(path: Path) -> None:
-    assert path.read_text(encoding="utf-8") == pages()[path], "run `make docs`"
+    assert path.read_text(encoding="utf-8") == PAGES[path](), "run `make docs`"

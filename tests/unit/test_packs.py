@@ -57,7 +57,7 @@ def test_a_function_that_cannot_be_called_later_is_refused() -> None:
 
     pack = Pack("bad", description="")
     with pytest.raises(ConfigurationError, match="not async"):
-        pack.action()(not_async)  # type: ignore[type-var]  # pyright: ignore[reportArgumentType]
+        pack.action()(not_async)  # pyright: ignore[reportArgumentType]  # the mistake itself
     with pytest.raises(ConfigurationError, match="annotation"):
         exec("async def untyped(city): ...\npack.action()(untyped)", {"pack": pack})
 

@@ -48,7 +48,7 @@ def transport_security(settings: Settings) -> TransportSecuritySettings:
     """
     if _ANY in settings.allowed_hosts:
         return TransportSecuritySettings(enable_dns_rebinding_protection=False)
-    names = [*_LOOPBACK_NAMES, _in_brackets(settings.host)]
+    names = [*_LOOPBACK_NAMES, in_brackets(settings.host)]
     if not is_loopback(settings.host):
         names.append(socket.gethostname())
     hosts = [pattern for name in names for pattern in (name, f"{name}:*")]
@@ -64,5 +64,6 @@ def transport_security(settings: Settings) -> TransportSecuritySettings:
     )
 
 
-def _in_brackets(host: str) -> str:
+def in_brackets(host: str) -> str:
+    """Return a host as it is written in a URL."""
     return f"[{host}]" if ":" in host else host

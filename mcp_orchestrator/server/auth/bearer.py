@@ -8,6 +8,7 @@ from mcp.server.auth.settings import AuthSettings
 from mcp_orchestrator.clock import Clock
 from mcp_orchestrator.errors import ConfigurationError
 from mcp_orchestrator.server.auth.oauth import JwtVerifier
+from mcp_orchestrator.server.auth.principal import Principal
 from mcp_orchestrator.settings import Settings
 from mcp_orchestrator.store.tokens import PREFIX, TokenStore
 
@@ -40,6 +41,11 @@ class BearerVerifier:
             scopes=list(record.scopes),
             subject=record.principal,
         )
+
+
+def principal_of(access: AccessToken) -> Principal:
+    """Return who a verified token stands for, with the scopes it has."""
+    return Principal(access.subject or access.client_id, frozenset(access.scopes))
 
 
 def resource_url(settings: Settings) -> str | None:

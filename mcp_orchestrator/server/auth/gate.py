@@ -7,6 +7,7 @@ from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from mcp_orchestrator.server.auth.bearer import principal_of
 from mcp_orchestrator.server.auth.rate import RateLimit
 from mcp_orchestrator.server.auth.refusals import Refusal, Refusals
 
@@ -60,7 +61,7 @@ class LimitRate:
         """Pass a request on, or tell when to come back."""
         user = scope.get("user")
         if scope["type"] == "http" and isinstance(user, AuthenticatedUser):
-            wait = self._limit.admit(user.access_token.subject or user.access_token.client_id)
+            wait = self._limit.admit(principal_of(user.access_token).name)
             if wait > 0:
                 seconds = str(math.ceil(wait))
                 answer = JSONResponse(

@@ -10,6 +10,7 @@ from mcp_types import INVALID_PARAMS, INVALID_REQUEST
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from starlette.requests import HTTPConnection
 
+from mcp_orchestrator.server.auth.bearer import principal_of
 from mcp_orchestrator.server.auth.caller import Caller, calling
 from mcp_orchestrator.server.auth.principal import LOCAL, Principal
 from mcp_orchestrator.server.auth.refusals import Refusal, Refusals
@@ -64,8 +65,7 @@ class Guard:
         address = client.host if client is not None else None
         token = get_access_token()
         if token is not None:
-            name = token.subject or token.client_id
-            return Caller(Principal(name, frozenset(token.scopes)), address)
+            return Caller(principal_of(token), address)
         if self._signed_in_only and request is not None:  # the transport has let it through
             self._refusals.count(Refusal.NO_VALID_TOKEN)
             raise MCPError(code=INVALID_REQUEST, message="Sign in first.")
@@ -99,8 +99,8 @@ class Guard:
             return {**result, "tools": shown}
         for kind, key in (("resources", "uri"), ("resourceTemplates", "uriTemplate")):
             if isinstance(entries := result.get(kind), list):
-                read = [it for it in cast("list[Json]", entries) if _may_read(principal, it[key])]
-                return {**result, kind: read}
+                shown = [it for it in cast("list[Json]", entries) if _may_read(principal, it[key])]
+                return {**result, kind: shown}
         return result
 
     def _may_call(self, principal: Principal, tool: str) -> bool:

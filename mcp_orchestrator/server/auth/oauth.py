@@ -6,7 +6,6 @@ RFC 8707 (the audience is this server).
 
 import json
 import logging
-import urllib.error
 import urllib.request
 from typing import Any, Final, cast
 from urllib.parse import urlsplit
@@ -52,13 +51,12 @@ class JwtVerifier:
         self._clock = clock
         self._jwks_url = jwks_url
         self._keys: jwt.PyJWKClient | None = None
-        self._limiter: anyio.CapacityLimiter | None = None
+        self._limiter = anyio.CapacityLimiter(_ASKING)
 
     async def verify_token(self, token: str) -> AccessToken | None:
         """Return who a token stands for and what for, or None if it is not good here."""
-        limiter = self._limiter = self._limiter or anyio.CapacityLimiter(_ASKING)
         try:
-            claims = await to_thread.run_sync(self._decode, token, limiter=limiter)
+            claims = await to_thread.run_sync(self._decode, token, limiter=self._limiter)
         except (jwt.PyJWTError, ConfigurationError) as error:
             _log.info("A bearer token was refused: %s", error)
             return None
@@ -133,7 +131,7 @@ def find_jwks_url(issuer: str) -> str:
         try:
             with urllib.request.urlopen(url, timeout=_PATIENCE) as answer:
                 metadata = json.load(answer)
-        except (OSError, ValueError, urllib.error.URLError):
+        except (OSError, ValueError):
             continue
         if isinstance(metadata, dict):
             entries = cast("dict[str, object]", metadata)

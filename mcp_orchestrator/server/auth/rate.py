@@ -23,9 +23,9 @@ class RateLimit:
         self._per_second = per_minute / 60
         self._room = max(self._per_second * _BURST_SECONDS, 1.0)
         self._clock = clock
-        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        self._buckets: OrderedDict[str | None, tuple[float, float]] = OrderedDict()
 
-    def admit(self, principal: str) -> float:
+    def admit(self, principal: str | None) -> float:
         """Return 0 for a request that may go on, else in how many seconds one may."""
         now = self._clock.monotonic()
         left, seen = self._buckets.pop(principal, (self._room, now))

@@ -7,6 +7,7 @@ from pydantic import JsonValue
 
 from mcp_orchestrator.errors import ConflictError
 from mcp_orchestrator.queue import (
+    NewTask,
     QueueStats,
     Rate,
     Task,
@@ -38,34 +39,9 @@ class OwnedQueue:
         self._sight = sight
         self.dead_letters = OwnedDeadLetters(queue, self, sight)
 
-    async def add_task(
-        self,
-        task_type: str,
-        payload: dict[str, JsonValue],
-        *,
-        priority: TaskPriority = TaskPriority.NORMAL,
-        idempotency_key: str | None = None,
-        delay: float = 0,
-        run_at: datetime | None = None,
-        max_retries: int | None = None,
-        timeout: float | None = None,
-        preemptible: bool = False,
-        unique_while_pending: bool = False,
-    ) -> Task:
-        """Add a task of the caller's."""
-        return await self._queue.add_task(
-            task_type,
-            payload,
-            priority=priority,
-            idempotency_key=idempotency_key,
-            delay=delay,
-            run_at=run_at,
-            max_retries=max_retries,
-            timeout=timeout,
-            owner=self._sight.owner,
-            preemptible=preemptible,
-            unique_while_pending=unique_while_pending,
-        )
+    async def add_task(self, new: NewTask) -> Task:
+        """Add a task of the caller's, whoever's it says it is."""
+        return (await self._queue.add_tasks([new._replace(owner=self._sight.owner)]))[0]
 
     async def get_task(self, task_id: str) -> Task:
         """Return a task of the caller's; raises NotFoundError."""

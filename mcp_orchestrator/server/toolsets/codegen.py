@@ -4,13 +4,14 @@ from typing import Annotated
 
 from mcp.server import MCPServer
 from mcp.server.mcpserver import Resolve, Sample
-from mcp_types import CreateMessageResult, ToolAnnotations
+from mcp_types import CreateMessageResult
 from pydantic import BaseModel, Field
 
 from mcp_orchestrator.agents import Message, ModelReply, ModelRequest
 from mcp_orchestrator.codeloop import NO_PROVIDER_REMEDY, extract_code
 from mcp_orchestrator.errors import ConfigurationError
 from mcp_orchestrator.server.auth import current_caller
+from mcp_orchestrator.server.hints import ASKS
 from mcp_orchestrator.server.owned import Workspace
 from mcp_orchestrator.server.sampling import as_sample, reply_of, require_sampling
 from mcp_orchestrator.server.teaching import teaching
@@ -46,7 +47,7 @@ def view_code(reply: ModelReply) -> CodeView:
 
 def register(server: MCPServer[None], runtime: Workspace) -> None:
     """Add the tools to a server."""
-    writes = ToolAnnotations(read_only_hint=True, open_world_hint=True)
+    writes = ASKS
 
     def generation(problem: str, signature: str | None) -> ModelRequest:
         wanted = f"\nImplement exactly this signature:\n{signature}" if signature else ""

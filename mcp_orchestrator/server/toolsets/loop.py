@@ -25,6 +25,7 @@ from mcp_orchestrator.codeloop import (
 from mcp_orchestrator.errors import ConfigurationError, InvalidInputError, NotFoundError
 from mcp_orchestrator.packs.signature import describe_validation
 from mcp_orchestrator.saga import JsonObject, Order, SagaState, SagaView
+from mcp_orchestrator.server.hints import READS
 from mcp_orchestrator.server.owned import Workspace
 from mcp_orchestrator.server.sampling import (
     as_reply,
@@ -218,10 +219,7 @@ def register(server: MCPServer[None], runtime: Workspace) -> None:
             return NotAsked()
         return Elicit(question, Approval)
 
-    @server.tool(
-        title="Look at a loop",
-        annotations=ToolAnnotations(read_only_hint=True, open_world_hint=False),
-    )
+    @server.tool(title="Look at a loop", annotations=READS)
     @teaching
     async def loop_get(
         loop_id: Annotated[str, Field(description="As returned by loop_start.")],

@@ -4,11 +4,11 @@ from datetime import datetime
 from typing import Annotated
 
 from mcp.server import MCPServer
-from mcp_types import ToolAnnotations
 from pydantic import BaseModel, Field, JsonValue
 
 from mcp_orchestrator.errors import InvalidInputError
-from mcp_orchestrator.queue import TaskFilter, TaskPriority, TaskStatus
+from mcp_orchestrator.queue import NewTask, TaskFilter, TaskPriority, TaskStatus
+from mcp_orchestrator.server.hints import ADDS, READS, REPLACES, SETS
 from mcp_orchestrator.server.owned import Workspace
 from mcp_orchestrator.server.teaching import teaching
 from mcp_orchestrator.server.toolsets import queue_control, schedule, signal
@@ -36,15 +36,7 @@ def register(server: MCPServer[None], runtime: Workspace) -> None:
     schedule.register(server, runtime)
     queue_control.register(server, runtime)
 
-    @server.tool(
-        title="Queue a task",
-        annotations=ToolAnnotations(
-            read_only_hint=False,
-            destructive_hint=False,
-            idempotent_hint=False,
-            open_world_hint=False,
-        ),
-    )
+    @server.tool(title="Queue a task", annotations=ADDS)
     @teaching
     async def queue_add_task(
         task_type: Annotated[
@@ -74,7 +66,7 @@ def register(server: MCPServer[None], runtime: Workspace) -> None:
         that must be undone together use saga_start; for a program from a problem, loop_start.
         """
         runtime.registry.check_task(task_type, payload)
-        task = await runtime.queue.add_task(
+        new = NewTask(
             task_type,
             payload,
             priority=TaskPriority[priority],
@@ -84,12 +76,9 @@ def register(server: MCPServer[None], runtime: Workspace) -> None:
             timeout=timeout_seconds,
             idempotency_key=idempotency_key,
         )
-        return view_task(task)
+        return view_task(await runtime.queue.add_task(new))
 
-    @server.tool(
-        title="Look at a task",
-        annotations=ToolAnnotations(read_only_hint=True, open_world_hint=False),
-    )
+    @server.tool(title="Look at a task", annotations=READS)
     @teaching
     async def queue_get_task(
         task_id: Annotated[str, Field(description="As returned by queue_add_task.")],
@@ -100,10 +89,7 @@ def register(server: MCPServer[None], runtime: Workspace) -> None:
             return view_task(await runtime.queue.wait_for(task_id, wait_seconds))
         return view_task(await runtime.queue.get_task(task_id))
 
-    @server.tool(
-        title="List tasks",
-        annotations=ToolAnnotations(read_only_hint=True, open_world_hint=False),
-    )
+    @server.tool(title="List tasks", annotations=READS)
     @teaching
     async def queue_list_tasks(
         status: Annotated[TaskStatus | None, Field(description="Only these.")] = None,
@@ -115,12 +101,7 @@ def register(server: MCPServer[None], runtime: Workspace) -> None:
         wanted = TaskFilter(status=status, task_type=task_type, before=before, limit=limit)
         return view_list(await runtime.queue.list_tasks(wanted), limit)
 
-    @server.tool(
-        title="Cancel a task",
-        annotations=ToolAnnotations(
-            read_only_hint=False, destructive_hint=True, idempotent_hint=True, open_world_hint=False
-        ),
-    )
+    @server.tool(title="Cancel a task", annotations=REPLACES)
     @teaching
     async def queue_cancel_task(
         task_id: Annotated[str, Field(description="As returned by queue_add_task.")],
@@ -128,24 +109,13 @@ def register(server: MCPServer[None], runtime: Workspace) -> None:
         """Cancel a waiting or running task; one that has ended stays as it is."""
         return view_task(await runtime.queue.cancel_task(task_id))
 
-    @server.tool(
-        title="How the queue is doing",
-        annotations=ToolAnnotations(read_only_hint=True, open_world_hint=False),
-    )
+    @server.tool(title="How the queue is doing", annotations=READS)
     @teaching
     async def queue_stats() -> StatsView:
         """Count tasks by status and priority, with ages, and show the workers and what they run."""
         return view_stats(await runtime.queue.stats())
 
-    @server.tool(
-        title="Try dead letters again",
-        annotations=ToolAnnotations(
-            read_only_hint=False,
-            destructive_hint=False,
-            idempotent_hint=True,
-            open_world_hint=False,
-        ),
-    )
+    @server.tool(title="Try dead letters again", annotations=SETS)
     @teaching
     async def queue_retry_dead(
         task_id: Annotated[str | None, Field(description="One dead letter.")] = None,

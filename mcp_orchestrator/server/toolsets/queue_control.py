@@ -3,11 +3,11 @@
 from typing import Annotated
 
 from mcp.server import MCPServer
-from mcp_types import ToolAnnotations
 from pydantic import Field
 
 from mcp_orchestrator.errors import InvalidInputError
 from mcp_orchestrator.queue import Rate, TaskPriority
+from mcp_orchestrator.server.hints import SETS
 from mcp_orchestrator.server.owned import Workspace
 from mcp_orchestrator.server.teaching import teaching
 from mcp_orchestrator.server.toolsets.queue_views import PriorityName, StatsView, view_stats
@@ -19,9 +19,7 @@ Priority = Annotated[PriorityName | None, Field(description="Or a priority.")]
 def register(server: MCPServer[None], runtime: Workspace) -> None:
     """Add the tools to a server."""
     queue = runtime.queue
-    changes = ToolAnnotations(
-        read_only_hint=False, destructive_hint=False, idempotent_hint=True, open_world_hint=False
-    )
+    changes = SETS
 
     @server.tool(title="Bound a task type", annotations=changes)
     @teaching

@@ -4,12 +4,13 @@ from typing import Annotated, Literal
 
 from mcp.server import MCPServer
 from mcp.server.mcpserver import Resolve, Sample
-from mcp_types import CreateMessageResult, ToolAnnotations
+from mcp_types import CreateMessageResult
 from pydantic import BaseModel, Field
 
 from mcp_orchestrator.agents import Message, ModelReply, ModelRequest, SearchOptions
 from mcp_orchestrator.errors import ConfigurationError
 from mcp_orchestrator.server.auth import current_caller
+from mcp_orchestrator.server.hints import ASKS
 from mcp_orchestrator.server.owned import Workspace
 from mcp_orchestrator.server.sampling import as_sample, reply_of, require_sampling
 from mcp_orchestrator.server.teaching import teaching
@@ -99,10 +100,7 @@ def register(server: MCPServer[None], runtime: Workspace) -> None:
         require_sampling(context, "reasoning")
         return as_sample(request_for(question, effort, search))
 
-    @server.tool(
-        title="Reason about a question",
-        annotations=ToolAnnotations(read_only_hint=True, open_world_hint=True),
-    )
+    @server.tool(title="Reason about a question", annotations=ASKS)
     @teaching
     async def reasoning_ask(
         question: Question,
@@ -127,10 +125,7 @@ def register(server: MCPServer[None], runtime: Workspace) -> None:
             spent=view_cost(reply),
         )
 
-    @server.tool(
-        title="Search the web",
-        annotations=ToolAnnotations(read_only_hint=True, open_world_hint=True),
-    )
+    @server.tool(title="Search the web", annotations=ASKS)
     @teaching
     async def reasoning_search(
         query: Annotated[str, Field(min_length=1, max_length=2000)],

@@ -3,7 +3,6 @@
 from typing import Annotated, Literal
 
 from mcp.server import MCPServer
-from mcp_types import ToolAnnotations
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from mcp_orchestrator.saga import (
@@ -14,6 +13,7 @@ from mcp_orchestrator.saga import (
     SagaState,
     parse_definition,
 )
+from mcp_orchestrator.server.hints import ACTS, READS, SETS
 from mcp_orchestrator.server.owned import Workspace
 from mcp_orchestrator.server.teaching import teaching
 from mcp_orchestrator.server.toolsets import saga_control, saga_decisions
@@ -100,12 +100,7 @@ def read_definition(
 def register(server: MCPServer[None], runtime: Workspace) -> None:
     """Add the tools to a server."""
 
-    @server.tool(
-        title="Start a saga",
-        annotations=ToolAnnotations(
-            read_only_hint=False, destructive_hint=True, idempotent_hint=False, open_world_hint=True
-        ),
-    )
+    @server.tool(title="Start a saga", annotations=ACTS)
     @teaching
     async def saga_start(
         name: Annotated[
@@ -148,10 +143,7 @@ def register(server: MCPServer[None], runtime: Workspace) -> None:
             view = await follow_saga(runtime.sagas, view.saga_id, wait_seconds, context)
         return view_saga(view)
 
-    @server.tool(
-        title="Look at a saga",
-        annotations=ToolAnnotations(read_only_hint=True, open_world_hint=False),
-    )
+    @server.tool(title="Look at a saga", annotations=READS)
     @teaching
     async def saga_get(
         saga_id: Annotated[str, Field(description="As returned by saga_start or loop_start.")],
@@ -167,10 +159,7 @@ def register(server: MCPServer[None], runtime: Workspace) -> None:
         audit = await runtime.sagas.audit(saga_id) if include_audit else None
         return view_saga(view, audit)
 
-    @server.tool(
-        title="List sagas",
-        annotations=ToolAnnotations(read_only_hint=True, open_world_hint=False),
-    )
+    @server.tool(title="List sagas", annotations=READS)
     @teaching
     async def saga_list(
         state: Annotated[SagaState | None, Field(description="Only in this state.")] = None,
@@ -188,15 +177,7 @@ def register(server: MCPServer[None], runtime: Workspace) -> None:
 
 
 def _register_definitions(server: MCPServer[None], runtime: Workspace) -> None:
-    @server.tool(
-        title="Register a saga's definition",
-        annotations=ToolAnnotations(
-            read_only_hint=False,
-            destructive_hint=False,
-            idempotent_hint=True,
-            open_world_hint=False,
-        ),
-    )
+    @server.tool(title="Register a saga's definition", annotations=SETS)
     @teaching
     async def saga_define(
         name: Annotated[str, Field(min_length=1, max_length=100)],

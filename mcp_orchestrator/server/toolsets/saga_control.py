@@ -4,7 +4,6 @@ from datetime import datetime
 from typing import Annotated, Literal
 
 from mcp.server import MCPServer
-from mcp_types import ToolAnnotations
 from pydantic import BaseModel, Field, JsonValue
 
 from mcp_orchestrator.runtime.queue_step import DESCRIPTION, QUEUE_STEP
@@ -16,6 +15,7 @@ from mcp_orchestrator.saga import (
     SagaView,
     explain,
 )
+from mcp_orchestrator.server.hints import ACTS, READS
 from mcp_orchestrator.server.owned import Workspace
 from mcp_orchestrator.server.owned.sagas import OwnedInterventions
 from mcp_orchestrator.server.teaching import teaching
@@ -101,7 +101,7 @@ def register(server: MCPServer[None], runtime: Workspace) -> None:
 
 
 def _register_readers(server: MCPServer[None], runtime: Workspace) -> None:
-    reads = ToolAnnotations(read_only_hint=True, open_world_hint=False)
+    reads = READS
 
     @server.tool(title="Read a saga's audit trail", annotations=reads)
     @teaching
@@ -148,9 +148,7 @@ def _register_readers(server: MCPServer[None], runtime: Workspace) -> None:
 
 
 def _register_orders(server: MCPServer[None], runtime: Workspace) -> None:
-    changes = ToolAnnotations(
-        read_only_hint=False, destructive_hint=True, idempotent_hint=False, open_world_hint=True
-    )
+    changes = ACTS
 
     @server.tool(title="Send a signal to a saga", annotations=changes)
     @teaching

@@ -7,6 +7,7 @@ from mcp_types import ToolAnnotations
 from pydantic import BaseModel, Field, JsonValue
 
 from mcp_orchestrator.saga import Order
+from mcp_orchestrator.server.hints import ACTS
 from mcp_orchestrator.server.owned import Workspace
 from mcp_orchestrator.server.teaching import teaching
 from mcp_orchestrator.server.toolsets.saga_control import Reason, SagaId, SagaPlan, plan_report
@@ -33,9 +34,7 @@ class Reconciliation(BaseModel):
 
 def register(server: MCPServer[None], runtime: Workspace) -> None:
     """Add the tools to a server."""
-    decides = ToolAnnotations(
-        read_only_hint=False, destructive_hint=True, idempotent_hint=False, open_world_hint=True
-    )
+    decides = ACTS
 
     @server.tool(title="Settle what a saga needs a person for", annotations=decides)
     @teaching

@@ -21,6 +21,7 @@ from mcp_orchestrator.sandbox import (
     TestRequest,
     assess,
 )
+from mcp_orchestrator.server.hints import ADDS
 from mcp_orchestrator.server.owned import Workspace
 from mcp_orchestrator.server.teaching import teaching
 from mcp_orchestrator.server.toolsets.sandbox_views import (
@@ -101,9 +102,7 @@ async def _run_telling(
 
 def register(server: MCPServer[None], runtime: Workspace) -> None:
     """Add the tools to a server."""
-    harmless = ToolAnnotations(
-        read_only_hint=False, destructive_hint=False, idempotent_hint=False, open_world_hint=False
-    )
+    harmless = ADDS
 
     reading = ToolAnnotations(
         read_only_hint=True, destructive_hint=False, idempotent_hint=True, open_world_hint=False

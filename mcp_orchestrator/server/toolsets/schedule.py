@@ -4,10 +4,10 @@ from datetime import UTC, datetime
 from typing import Annotated, Literal
 
 from mcp.server import MCPServer
-from mcp_types import ToolAnnotations
 from pydantic import BaseModel, Field, JsonValue
 
 from mcp_orchestrator.queue import Schedule
+from mcp_orchestrator.server.hints import READS, REPLACES
 from mcp_orchestrator.server.owned import Workspace
 from mcp_orchestrator.server.teaching import teaching
 
@@ -50,9 +50,7 @@ async def _all(runtime: Workspace) -> ScheduleList:
 
 def register(server: MCPServer[None], runtime: Workspace) -> None:
     """Add the tools to a server."""
-    changes = ToolAnnotations(
-        read_only_hint=False, destructive_hint=True, idempotent_hint=True, open_world_hint=False
-    )
+    changes = REPLACES
 
     @server.tool(title="Run a task by the clock", annotations=changes)
     @teaching
@@ -74,10 +72,7 @@ def register(server: MCPServer[None], runtime: Workspace) -> None:
         )  # fmt: skip
         return view_schedule(schedule, await runtime.schedules.add(schedule))
 
-    @server.tool(
-        title="List schedules",
-        annotations=ToolAnnotations(read_only_hint=True, open_world_hint=False),
-    )
+    @server.tool(title="List schedules", annotations=READS)
     @teaching
     async def schedule_list() -> ScheduleList:
         """List every schedule, the next to fire first."""

@@ -4,7 +4,6 @@ from datetime import datetime
 from typing import Annotated
 
 from mcp.server import MCPServer
-from mcp_types import ToolAnnotations
 from pydantic import BaseModel, Field, JsonValue
 
 from mcp_orchestrator.queue.signals import (
@@ -16,6 +15,7 @@ from mcp_orchestrator.queue.signals import (
     StartSaga,
     StartTask,
 )
+from mcp_orchestrator.server.hints import ADDS, READS, REPLACES
 from mcp_orchestrator.server.owned import Workspace
 from mcp_orchestrator.server.teaching import teaching
 
@@ -80,15 +80,7 @@ async def _rules(runtime: Workspace) -> RuleList:
 def register(server: MCPServer[None], runtime: Workspace) -> None:
     """Add the tools to a server."""
 
-    @server.tool(
-        title="Publish a signal",
-        annotations=ToolAnnotations(
-            read_only_hint=False,
-            destructive_hint=False,
-            idempotent_hint=False,
-            open_world_hint=False,
-        ),
-    )
+    @server.tool(title="Publish a signal", annotations=ADDS)
     @teaching
     async def signal_publish(
         name: Annotated[str, Field(description="What happened, such as `order.paid`.")],
@@ -107,10 +99,8 @@ def register(server: MCPServer[None], runtime: Workspace) -> None:
 
 def _register_rules(server: MCPServer[None], runtime: Workspace) -> None:
     signals = runtime.signals
-    changes = ToolAnnotations(
-        read_only_hint=False, destructive_hint=True, idempotent_hint=True, open_world_hint=False
-    )
-    reads = ToolAnnotations(read_only_hint=True, open_world_hint=False)
+    changes = REPLACES
+    reads = READS
 
     @server.tool(title="Say what a signal starts", annotations=changes)
     @teaching

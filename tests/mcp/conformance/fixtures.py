@@ -67,7 +67,7 @@ def register(server: MCPServer[None]) -> None:
     _input_required(server)
     _resources(server)
     _prompts(server)
-    core = server._lowlevel_server  # pyright: ignore[reportPrivateUsage]
+    core = server._lowlevel_server  # pyright: ignore[reportPrivateUsage]  # no public way in
 
     async def set_level(ctx: Any, params: types.SetLevelRequestParams) -> types.EmptyResult:
         return types.EmptyResult()
@@ -136,7 +136,7 @@ def _contents(server: MCPServer[None]) -> None:  # noqa: C901 - one small functi
         """Log three lines."""
         for line in ("started", "processing data", "completed"):
             verb = "processing data" if line == "processing data" else f"execution {line}"
-            await context.log("info", f"Tool {verb}")  # pyright: ignore[reportDeprecated]
+            await context.log("info", f"Tool {verb}")  # pyright: ignore[reportDeprecated]  # the old era's
             await asyncio.sleep(0.05)
         return "done"
 
@@ -146,7 +146,7 @@ def _back_channel(server: MCPServer[None]) -> None:
     async def test_sampling(prompt: str, context: Caller) -> str:
         """Ask the client's model."""
         message = types.SamplingMessage(role="user", content=types.TextContent(text=prompt))
-        result = await context.session.create_message([message], max_tokens=100)  # pyright: ignore[reportDeprecated]
+        result = await context.session.create_message([message], max_tokens=100)  # pyright: ignore[reportDeprecated]  # the old era's
         return f"LLM response: {getattr(result.content, 'text', '')}"
 
     @server.tool()
@@ -296,7 +296,7 @@ def _input_required(server: MCPServer[None]) -> None:  # noqa: C901 - likewise
     @server.tool(structured_output=False)
     async def test_logging_tool(context: Caller) -> str:
         """Log a line."""
-        await context.log("info", "a line")  # pyright: ignore[reportDeprecated]
+        await context.log("info", "a line")  # pyright: ignore[reportDeprecated]  # the old era's
         return "logged"
 
 
@@ -314,7 +314,7 @@ def _resources(server: MCPServer[None]) -> None:
         return "Watched."
 
     @server.resource("test://template/{id}/data", mime_type="application/json")
-    def template(id: str) -> str:  # noqa: A002
+    def template(id: str) -> str:  # noqa: A002 - the suite's word
         """Return data of an id."""
         return f'{{"id":"{id}","templateTest":true,"data":"Data for ID: {id}"}}'
 
@@ -331,7 +331,7 @@ def _prompts(server: MCPServer[None]) -> None:
         return f"Prompt with arguments: arg1='{arg1}', arg2='{arg2}'"
 
     @server.prompt()
-    def test_prompt_with_embedded_resource(resourceUri: str) -> list[Message]:  # noqa: N803
+    def test_prompt_with_embedded_resource(resourceUri: str) -> list[Message]:  # noqa: N803 - the suite's word
         """Embed a resource."""
         contents = types.TextResourceContents(
             uri=resourceUri,

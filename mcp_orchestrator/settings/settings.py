@@ -1,45 +1,20 @@
-"""Every setting of the program, in one class.
+"""Every setting of the program, in one class."""
 
-Sources, the strongest first: command-line flags, environment variables (``MCP_ORCHESTRATOR_*``
-and the customary names listed at each field), ``.env`` in the working folder, a TOML file,
-defaults.
-"""
-
-import os
-import tomllib
-from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 from urllib.parse import urlsplit
 
-from platformdirs import user_config_path, user_data_path
-from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, ValidationError
+from platformdirs import user_data_path
+from pydantic import Field, SecretStr
 from pydantic_settings import (
     BaseSettings,
-    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
 
-from mcp_orchestrator.errors import ConfigurationError
-
-PREFIX = "MCP_ORCHESTRATOR_"
-CONFIG_VARIABLE = f"{PREFIX}CONFIG"
-
-
-def _also(name: str, *customary: str) -> AliasChoices:
-    """Accept a setting under our prefix and under the names people already use."""
-    return AliasChoices(f"{PREFIX}{name}", *customary, name.lower())
-
-
-def _split_path(value: object) -> object:
-    return [part for part in value.split(os.pathsep) if part] if isinstance(value, str) else value
-
-
-def _split_commas(value: object) -> object:
-    return [part for part in value.split(",") if part] if isinstance(value, str) else value
+from mcp_orchestrator.settings.sources import PREFIX, CommaSeparated, Paths, also, config_file
 
 
 class Settings(BaseSettings):
@@ -66,12 +41,10 @@ class Settings(BaseSettings):
     allow_remote_without_auth: bool = Field(
         default=False, description="Listen on other addresses than loopback without sign-in."
     )
-    auth: Annotated[list[Literal["token", "oauth"]], NoDecode, BeforeValidator(_split_commas)] = (
-        Field(
-            default_factory=list[Literal["token", "oauth"]],
-            description="How clients sign in over http and sse: token (see `token create`), oauth,"
-            " or both, separated by a comma; nobody signs in where it is empty.",
-        )
+    auth: CommaSeparated[Literal["token", "oauth"]] = Field(
+        default_factory=list[Literal["token", "oauth"]],
+        description="How clients sign in over http and sse: token (see `token create`), oauth,"
+        " or both, separated by a comma; nobody signs in where it is empty.",
     )
     public_url: str | None = Field(
         default=None, description="The address that clients use, such as https://mcp.example.com."
@@ -85,29 +58,29 @@ class Settings(BaseSettings):
     oauth_jwks_url: str | None = Field(
         default=None, description="Its public keys; found by its metadata if left out."
     )
-    allowed_hosts: Annotated[list[str], NoDecode, BeforeValidator(_split_commas)] = Field(
+    allowed_hosts: CommaSeparated[str] = Field(
         default_factory=list[str],
         description="More names that requests may carry in Host, each NAME, NAME:PORT or NAME:*,"
         " separated by commas; a single * allows any.",
     )
-    allowed_origins: Annotated[list[str], NoDecode, BeforeValidator(_split_commas)] = Field(
+    allowed_origins: CommaSeparated[str] = Field(
         default_factory=list[str],
         description="Web origins besides the server's own that may call it, such as"
         " https://app.example.com, separated by commas.",
     )
-    trusted_proxies: Annotated[list[str], NoDecode, BeforeValidator(_split_commas)] = Field(
+    trusted_proxies: CommaSeparated[str] = Field(
         default_factory=list[str],
         description="Addresses of proxies whose X-Forwarded-For is believed.",
     )
     requests_per_minute: int | None = Field(
         default=1200, ge=1, description="Requests of one signed-in principal to one server."
     )
-    toolsets: Annotated[list[str], NoDecode, BeforeValidator(_split_commas)] = Field(
+    toolsets: CommaSeparated[str] = Field(
         default=["default"],
         description="Toolsets shown to clients, separated by commas: default, all, queue, saga,"
         " sandbox, reasoning, codegen, loop, admin, or a pack's name.",
     )
-    tools: Annotated[list[str], NoDecode, BeforeValidator(_split_commas)] = Field(
+    tools: CommaSeparated[str] = Field(
         default_factory=list[str], description="More tools to show, by name."
     )
     read_only: bool = Field(
@@ -119,18 +92,18 @@ class Settings(BaseSettings):
 
     database_url: SecretStr | None = Field(
         default=None,
-        validation_alias=_also("DATABASE_URL", "DATABASE_URL"),
+        validation_alias=also("DATABASE_URL", "DATABASE_URL"),
         description="sqlite:///FILE or postgresql://…; by default a file in data_dir.",
     )
     redis_url: SecretStr | None = Field(
         default=None,
-        validation_alias=_also("REDIS_URL", "REDIS_URL"),
+        validation_alias=also("REDIS_URL", "REDIS_URL"),
         description="Redis for the queue; without it the queue lives in the database.",
     )
 
     embedded_worker: bool = Field(default=True, description="Run queued tasks inside the server.")
     worker_concurrency: int = Field(default=10, ge=1, le=1000, description="Tasks at once.")
-    worker_types: Annotated[list[str], NoDecode, BeforeValidator(_split_commas)] = Field(
+    worker_types: CommaSeparated[str] = Field(
         default_factory=list[str],
         description="Run only tasks of these types: patterns, separated by commas.",
     )
@@ -163,7 +136,7 @@ class Settings(BaseSettings):
     audit_anchor_seconds: float = Field(
         default=3600.0, ge=1, description="How often a server signs what has happened since."
     )
-    packs: Annotated[list[Path], NoDecode, BeforeValidator(_split_path)] = Field(
+    packs: Paths = Field(
         default_factory=list[Path],
         description="More folders of packs, separated like PATH.",
     )
@@ -215,18 +188,18 @@ class Settings(BaseSettings):
     )
     docker_host: str | None = Field(
         default=None,
-        validation_alias=_also("DOCKER_HOST", "DOCKER_HOST"),
+        validation_alias=also("DOCKER_HOST", "DOCKER_HOST"),
         description="Address of the Docker engine; by default the local socket.",
     )
 
     perplexity_api_key: SecretStr | None = Field(
         default=None,
-        validation_alias=_also("PERPLEXITY_API_KEY", "PERPLEXITY_API_KEY", "PPLX_API_KEY"),
+        validation_alias=also("PERPLEXITY_API_KEY", "PERPLEXITY_API_KEY", "PPLX_API_KEY"),
         description="Turns Perplexity on for reasoning.",
     )
     perplexity_base_url: str = Field(
         default="https://api.perplexity.ai",
-        validation_alias=_also("PERPLEXITY_BASE_URL", "PERPLEXITY_BASE_URL"),
+        validation_alias=also("PERPLEXITY_BASE_URL", "PERPLEXITY_BASE_URL"),
     )
     perplexity_protocol: Literal["agent", "sonar"] = Field(
         default="agent", description="The Agent API, or Sonar chat completions."
@@ -234,23 +207,23 @@ class Settings(BaseSettings):
     perplexity_effort: Literal["fast", "low", "medium", "high", "xhigh"] = Field(default="medium")
     perplexity_model: str | None = Field(
         default=None,
-        validation_alias=_also("PERPLEXITY_MODEL", "PERPLEXITY_MODEL"),
+        validation_alias=also("PERPLEXITY_MODEL", "PERPLEXITY_MODEL"),
         description="A model by name in place of the effort.",
     )
 
     deepseek_api_key: SecretStr | None = Field(
         default=None,
-        validation_alias=_also("DEEPSEEK_API_KEY", "DEEPSEEK_API_KEY"),
+        validation_alias=also("DEEPSEEK_API_KEY", "DEEPSEEK_API_KEY"),
         description="Turns DeepSeek on for code.",
     )
     deepseek_base_url: str = Field(
         default="https://api.deepseek.com",
-        validation_alias=_also("DEEPSEEK_BASE_URL", "DEEPSEEK_BASE_URL"),
+        validation_alias=also("DEEPSEEK_BASE_URL", "DEEPSEEK_BASE_URL"),
         description="Any OpenAI-compatible server may stand here.",
     )
     deepseek_model: str = Field(
         default="deepseek-flash",
-        validation_alias=_also("DEEPSEEK_MODEL", "DEEPSEEK_MODEL"),
+        validation_alias=also("DEEPSEEK_MODEL", "DEEPSEEK_MODEL"),
     )
     deepseek_input_price: Decimal = Field(default=Decimal(1), description="CNY per million tokens.")
     deepseek_cached_price: Decimal = Field(default=Decimal("0.02"))
@@ -348,56 +321,3 @@ class Settings(BaseSettings):
     def has_reasoner(self) -> bool:
         """Tell whether a provider for reasoning is configured."""
         return self.perplexity_api_key is not None or self.has_coder
-
-
-def config_file() -> Path | None:
-    """Return the TOML file in use: the one named by the environment, or an existing default."""
-    named = os.environ.get(CONFIG_VARIABLE)
-    if named:
-        return Path(named)
-    for path in (
-        Path("mcp-orchestrator.toml"),
-        user_config_path("mcp-orchestrator") / "config.toml",
-    ):
-        if path.is_file():
-            return path
-    return None
-
-
-def load_settings(flags: Mapping[str, object] | None = None) -> Settings:
-    """Read all sources.
-
-    Args:
-        flags: settings given on the command line, by field name; None values are left out.
-
-    Raises:
-        ConfigurationError: one line that names the setting and what is wrong with it.
-    """
-    _check_config_file()
-    given = {name: value for name, value in (flags or {}).items() if value is not None}
-    try:
-        return Settings(**given)  # pyright: ignore[reportArgumentType]  # Pydantic checks them
-    except ValidationError as error:
-        raise ConfigurationError(_one_line(error)) from error
-
-
-def _check_config_file() -> None:
-    path = config_file()
-    if path is None:
-        return
-    try:
-        keys = tomllib.loads(path.read_text(encoding="utf-8")).keys()
-    except (OSError, ValueError) as error:
-        raise ConfigurationError(f"Configuration file {path}: {error}.") from error
-    unknown = sorted(set(keys) - set(Settings.model_fields))
-    if unknown:
-        raise ConfigurationError(
-            f"Configuration file {path}: unknown setting {unknown[0]!r}.",
-            remedy=f"Settings are: {', '.join(sorted(Settings.model_fields))}.",
-        )
-
-
-def _one_line(error: ValidationError) -> str:
-    first = error.errors(include_url=False, include_context=False)[0]
-    name = str(first["loc"][0]) if first["loc"] else "settings"
-    return f"Setting {name}: {first['msg']}."
