@@ -10,14 +10,11 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections import defaultdict
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-
-from redis import Redis
 
 from tests.services.redis_server import start_redis
 
@@ -30,7 +27,8 @@ BACKLOG = max(int(os.environ.get("BENCH_BACKLOG", "500000")), (TURNS + 1) * 1000
 #: How long a drain shows what a worker's memory does.
 LONG_DRAIN = min(BACKLOG, 100_000)
 WAKES = 40
-REWRITING = ("in_progress", "scheduled")
+#: Redis would rewrite its append-only file after a long fill, on the cores that are measured.
+NO_REWRITE = ("--auto-aof-rewrite-percentage", "0")
 PEERS = ("arq", "taskiq", "saq", "streaq", "docket")
 SCRIPTS = Path(__file__).parent / "contestants"
 ENVIRONMENTS = Path(os.environ.get("BENCH_ENVIRONMENTS", ".cache/bench-queue")).resolve()
@@ -52,7 +50,7 @@ Figures = dict[str, list[float]]
 def fresh_redis() -> Generator[str]:
     """Start an empty Redis, append-only file on; a database of its own for each measurement."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        server = start_redis(Path(folder))
+        server = start_redis(Path(folder), options=NO_REWRITE)
         try:
             yield server.url
         finally:
@@ -111,24 +109,12 @@ def one_round(figures: dict[str, Figures]) -> None:
         figures["sqlite"]["drain"].append(measure("ours", "drain", place, TASKS, TASKS)["rate"])
 
 
-def await_rewrite(url: str) -> None:
-    """Wait until Redis has rewritten its append-only file, which it does while a long fill goes on.
-
-    The rewriting process would share the two cores with what is measured.
-    """
-    redis: Any = Redis
-    with redis.from_url(url) as client:
-        while any(client.info("persistence")[f"aof_rewrite_{it}"] for it in REWRITING):
-            time.sleep(0.2)
-
-
 def backlog_ratio() -> float:
     """Return the drain rate over a long backlog in relation to that over a short one."""
     few: list[float] = []
     many: list[float] = []
     with fresh_redis() as long_queue:
         measure("ours", "fill", long_queue, BACKLOG)
-        await_rewrite(long_queue)
         for _ in range(TURNS):  # in turns, so that both meet the same machine
             with fresh_redis() as url:
                 few.append(measure("ours", "drain", url, 1000, 1000)["rate"])

@@ -13,6 +13,7 @@ from mcp_orchestrator.queue.signals import SignalRouter, SignalRule
 from mcp_orchestrator.queue.task import (
     EventKind,
     NewTask,
+    PriorityName,
     Task,
     TaskEvent,
     TaskPriority,
@@ -29,6 +30,7 @@ __all__ = [
     "EventKind",
     "LimitStats",
     "NewTask",
+    "PriorityName",
     "PriorityStats",
     "QueueMetrics",
     "QueueStats",

@@ -39,7 +39,8 @@ class Coalescer(Generic[Item, Outcome]):
         """Return the item's outcome once it has been flushed.
 
         A cancelled caller still waits for its group's flush, so that it never leaves an outcome
-        unknown; the flush is bounded by the time-outs of the connection beneath.
+        unknown; the flush is bounded by the time-outs of the connection beneath. One that flushes
+        alone does not wait.
         """
         if self._lone_first and not self._alone and self._flushing is None:
             return await self._submit_alone(item)

@@ -6,14 +6,19 @@ refused when the task has been handed out again or has ended meanwhile.
 
 from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import NamedTuple, Protocol
 
 from mcp_orchestrator.errors import NotFoundError, QueueFullError, StaleLeaseError
 from mcp_orchestrator.queue.lease import Delivery, Lease
 from mcp_orchestrator.queue.limit import LimitStats, TypeLimit
 from mcp_orchestrator.queue.task import Task, TaskEvent, TaskPriority, TaskProgress, TaskStatus
+
+#: A worker silent for this many lease times is no longer counted as alive.
+_SILENT_LEASES = 2
+#: Wait between attempts to reach a back end that is away, in seconds.
+AWAY_PAUSE = 0.5
 
 
 class NewEntry(NamedTuple):
@@ -113,6 +118,11 @@ class HeartbeatReply:
     cancelled: tuple[Lease, ...] = ()
 
 
+def alive_since(now: datetime, lease_seconds: float) -> datetime:
+    """Return the moment since which a worker must have been heard to count as alive."""
+    return now - timedelta(seconds=lease_seconds * _SILENT_LEASES)
+
+
 class LeaseRenewer(Protocol):
     """A connection of its own, for the thread that keeps leases alive."""
 
@@ -159,7 +169,7 @@ class TaskFilter:
     task_type: str | None = None
     owner: str | None = None
     before: str | None = None
-    limit: int = field(default=50)
+    limit: int = 50
 
 
 def stale_lease(lease: Lease) -> StaleLeaseError:
@@ -228,7 +238,11 @@ class QueueBackend(Protocol):
     async def watch_cancels(
         self, worker_id: str, running: Callable[[], Collection[str]], cancel: Callable[[str], None]
     ) -> None:
-        """Call ``cancel`` with the ids of running tasks that are to stop; runs until cancelled."""
+        """Call ``cancel`` with the ids of running tasks that are to stop; runs until cancelled.
+
+        Raises:
+            BackendUnavailableError: nothing answers any more; the caller may begin again.
+        """
         ...
 
     async def get(self, task_id: str) -> Task | None:

@@ -7,13 +7,11 @@ import anyio
 
 from mcp_orchestrator.clock import Clock
 from mcp_orchestrator.errors import BackendUnavailableError
-from mcp_orchestrator.queue.port import Settlement
+from mcp_orchestrator.queue.port import AWAY_PAUSE, Settlement
 from mcp_orchestrator.queue.run import Run
 from mcp_orchestrator.queue.task_queue import TaskQueue
 
 _log = logging.getLogger(__name__)
-#: Wait between attempts to reach a back end that is away, in seconds.
-_AWAY_PAUSE = 0.5
 
 
 class Recorder:
@@ -75,7 +73,7 @@ class Recorder:
                     return
                 _log.warning("Outcomes could not be recorded; trying again.", exc_info=True)
                 with anyio.CancelScope() as self._pausing:
-                    await self._clock.sleep(_AWAY_PAUSE)
+                    await self._clock.sleep(AWAY_PAUSE)
                 continue
             for refusal in refusals:
                 if refusal is not None:

@@ -28,9 +28,10 @@ class Run:
 
     @property
     def can_be_preempted(self) -> bool:
-        """Whether it may give way to a CRITICAL task."""
+        """Whether it runs, and may give way to a CRITICAL task."""
         task = self.delivery.task
-        return task.preemptible and task.priority < TaskPriority.CRITICAL and not self.preempted
+        may = task.preemptible and task.priority < TaskPriority.CRITICAL
+        return may and self.scope is not None and not self.preempted
 
     @property
     def is_to_stop(self) -> bool:

@@ -8,7 +8,6 @@ once, not once for each moment that was missed.
 import json
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cronsim import CronSim, CronSimError
@@ -18,7 +17,7 @@ from sqlalchemy import Connection, delete, insert, select, update
 from mcp_orchestrator.clock import Clock, SystemClock
 from mcp_orchestrator.errors import InvalidInputError, NotFoundError
 from mcp_orchestrator.queue.encoding import encode_json
-from mcp_orchestrator.queue.task import TaskPriority
+from mcp_orchestrator.queue.task import PriorityName, TaskPriority
 from mcp_orchestrator.queue.task_queue import TaskQueue
 from mcp_orchestrator.store.commits import GroupCommitter
 from mcp_orchestrator.store.engine import Database
@@ -43,7 +42,7 @@ class Schedule(BaseModel):
     cron: str
     task_type: str
     payload: dict[str, JsonValue] = Field(default_factory=dict[str, JsonValue])
-    priority: Literal["CRITICAL", "HIGH", "NORMAL", "LOW"] = "NORMAL"
+    priority: PriorityName = "NORMAL"
     timezone: str = "UTC"
 
     def next_after(self, moment: datetime) -> datetime:

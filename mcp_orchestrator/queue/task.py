@@ -6,7 +6,7 @@ What is made for every task is a named tuple: a frozen dataclass takes six times
 from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum, StrEnum
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from pydantic import JsonValue
 
@@ -20,6 +20,8 @@ class TaskPriority(IntEnum):
     LOW = 25
 
 
+#: How people and models name priorities; the names of ``TaskPriority``.
+PriorityName = Literal["CRITICAL", "HIGH", "NORMAL", "LOW"]
 #: Every priority, the most urgent first.
 BY_URGENCY = tuple(sorted(TaskPriority, reverse=True))
 

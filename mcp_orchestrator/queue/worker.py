@@ -23,15 +23,13 @@ from mcp_orchestrator.errors import (
 from mcp_orchestrator.queue import failure
 from mcp_orchestrator.queue.handler import TaskContext, TaskHandler
 from mcp_orchestrator.queue.lease import Delivery, Lease
-from mcp_orchestrator.queue.port import WorkerInfo
+from mcp_orchestrator.queue.port import AWAY_PAUSE, WorkerInfo
 from mcp_orchestrator.queue.recorder import Recorder
 from mcp_orchestrator.queue.run import Run
 from mcp_orchestrator.queue.task import EventKind, TaskPriority, TaskProgress
 from mcp_orchestrator.queue.task_queue import TaskQueue
 
 _log = logging.getLogger(__name__)
-#: Wait between attempts to reach a back end that is away, in seconds.
-_AWAY_PAUSE = 0.5
 #: The longest that handlers which wait for nothing keep the event loop, in seconds.
 _LONGEST_TURN = 0.005
 #: How often a full worker looks for CRITICAL tasks that could take a preemptible one's place.
@@ -68,7 +66,7 @@ class Worker:
         self._grace_seconds = grace_seconds
         self._clock: Clock = clock or SystemClock()
         self._started_at = self._clock.now()
-        self._runs: dict[str, Run] = {}
+        self._runs: dict[Lease, Run] = {}
         self._handling = 0
         self._ready: deque[Run] = deque()
         self._idle: deque[asyncio.Future[None]] = deque()
@@ -110,7 +108,7 @@ class Worker:
             os.getpid(),
             self._concurrency,
             tuple(sorted(self._handlers)),
-            tuple(self._runs),
+            tuple(self._running_ids()),
             self._started_at,
             self._clock.now(),
         )
@@ -160,28 +158,33 @@ class Worker:
             await self._next_change()
 
     async def _watch_cancels(self) -> None:
-        await self._queue.watch_cancels(self.worker_id, self._runs.keys, self._cancel)
+        while True:
+            try:
+                await self._queue.watch_cancels(self.worker_id, self._running_ids, self._cancel)
+            except BackendUnavailableError:
+                await self._clock.sleep(AWAY_PAUSE)
+
+    def _running_ids(self) -> set[str]:
+        return {lease.task_id for lease in self._runs}
 
     def _cancel(self, task_id: str) -> None:
-        if run := self._runs.get(task_id):
-            run.stop_for_cancel()
+        for lease, run in self._runs.items():
+            if lease.task_id == task_id:
+                run.stop_for_cancel()
 
     def _cancel_lease(self, lease: Lease) -> None:
-        run = self._runs.get(lease.task_id)
-        if run and run.delivery.lease == lease:
+        if run := self._runs.get(lease):
             run.stop_for_cancel()
 
     def _lose(self, lease: Lease) -> None:
-        run = self._runs.get(lease.task_id)
-        if run and run.delivery.lease == lease:
+        if run := self._runs.get(lease):
             _log.warning("Task %s was taken over; its outcome here is dropped.", lease.task_id)
             run.stop_for_loss()
 
     def _forget(self, run: Run) -> None:
         """Let go of a run whose end has been recorded."""
         self._queue.leases.release([run.delivery.lease])
-        if self._runs.get(run.delivery.lease.task_id) is run:
-            del self._runs[run.delivery.lease.task_id]
+        del self._runs[run.delivery.lease]
         self._announce_change()
 
     async def _take_and_start(self, group: TaskGroup) -> None:
@@ -196,7 +199,7 @@ class Worker:
                 )
             except BackendUnavailableError:
                 _log.warning("The queue is away; trying again.", exc_info=True)
-                await self._clock.sleep(_AWAY_PAUSE)
+                await self._clock.sleep(AWAY_PAUSE)
                 continue
             for delivery in deliveries:
                 self._start(delivery, group)
@@ -225,7 +228,7 @@ class Worker:
 
     async def _preempt(self, run: Run) -> None:
         run.preempt()
-        while self._runs.get(run.delivery.task.task_id) is run:
+        while run.delivery.lease in self._runs:
             await self._next_change()
 
     def _room(self) -> int:
@@ -250,7 +253,7 @@ class Worker:
 
     def _start(self, delivery: Delivery, group: TaskGroup) -> None:
         run = Run(delivery)
-        self._runs[delivery.lease.task_id] = run
+        self._runs[delivery.lease] = run
         self._ready.append(run)
         self._wake_slot(group)
 

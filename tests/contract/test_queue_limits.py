@@ -1,9 +1,7 @@
 """What bounds a type over all workers, on every back end: how many run, how many start."""
 
 import random
-from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
-from pathlib import Path
 
 import anyio
 import pytest
@@ -24,21 +22,9 @@ from mcp_orchestrator.queue import (
     TypeLimit,
     Worker,
 )
-from tests.services.queue_place import (  # noqa: F401
-    BACK_ENDS_AND_CLUSTER,
-    HandClock,
-    Place,
-    open_place,
-    redis_cluster,  # pyright: ignore[reportUnusedImport] - a fixture
-)
+from tests.services.queue_place import HandClock, Place
 
 Payload = dict[str, JsonValue]
-
-
-@pytest.fixture(params=BACK_ENDS_AND_CLUSTER)
-async def place(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Place[HandClock]]:
-    async with open_place(request, str(request.param), tmp_path, HandClock()) as opened:
-        yield opened
 
 
 async def test_a_type_runs_no_more_than_its_limit_over_all_workers(
@@ -156,9 +142,8 @@ async def test_a_bound_that_cannot_be_held_is_refused(
     assert (await queue.stats()).limits == ()
 
 
-@pytest.mark.parametrize("kind", BACK_ENDS_AND_CLUSTER)
 async def test_an_idle_worker_goes_on_when_the_rate_allows(
-    kind: str, request: pytest.FixtureRequest, tmp_path: Path
+    live_place: Place[SystemClock],
 ) -> None:
     span = 0.3
 
@@ -166,15 +151,14 @@ async def test_an_idle_worker_goes_on_when_the_rate_allows(
         return None
 
     done: list[Task] = []
-    async with open_place(request, kind, tmp_path, SystemClock()) as place:
-        queue = await place.queue()
-        await queue.limit_type("t", rate=Rate(2, span))
-        async with anyio.create_task_group() as group:
-            for _ in range(2):
-                group.start_soon(Worker(await place.queue(), {"t": handler}).run)
-            added = await queue.add_tasks([NewTask("t", {}) for _ in range(6)])
-            done = [await queue.wait_for(task.task_id, 30) for task in added]
-            group.cancel_scope.cancel()
+    queue = await live_place.queue()
+    await queue.limit_type("t", rate=Rate(2, span))
+    async with anyio.create_task_group() as group:
+        for _ in range(2):
+            group.start_soon(Worker(await live_place.queue(), {"t": handler}).run)
+        added = await queue.add_tasks([NewTask("t", {}) for _ in range(6)])
+        done = [await queue.wait_for(task.task_id, 30) for task in added]
+        group.cancel_scope.cancel()
     starts = sorted(task.started_at for task in done if task.started_at is not None)
     assert len(starts) == 6
     apart = [later - first for first, later in zip(starts, starts[2:], strict=False)]

@@ -1,25 +1,9 @@
 """What Prometheus is told of the queue, on every back end."""
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
-import pytest
 from prometheus_client import CollectorRegistry
 
 from mcp_orchestrator.queue import EventKind, QueueMetrics, TaskPriority, TaskQueue
-from tests.services.queue_place import (  # noqa: F401
-    BACK_ENDS_AND_CLUSTER,
-    HandClock,
-    Place,
-    open_place,
-    redis_cluster,  # pyright: ignore[reportUnusedImport] - a fixture
-)
-
-
-@pytest.fixture(params=BACK_ENDS_AND_CLUSTER)
-async def place(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Place[HandClock]]:
-    async with open_place(request, str(request.param), tmp_path, HandClock()) as opened:
-        yield opened
+from tests.services.queue_place import HandClock, Place
 
 
 async def test_every_end_of_a_task_is_counted(place: Place[HandClock]) -> None:

@@ -1,6 +1,7 @@
 """Signals and schedules, with tasks going to every back end of the queue."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,13 +24,7 @@ from mcp_orchestrator.queue.signals import (
 from mcp_orchestrator.store.commits import GroupCommitter
 from mcp_orchestrator.store.engine import Database, open_engine, sqlite_url
 from mcp_orchestrator.store.migrations import migrate
-from tests.services.queue_place import (  # noqa: F401
-    BACK_ENDS_AND_CLUSTER,
-    HandClock,
-    Place,
-    open_place,
-    redis_cluster,  # pyright: ignore[reportUnusedImport] - a fixture
-)
+from tests.services.queue_place import HandClock, Place
 
 Payload = dict[str, JsonValue]
 
@@ -74,32 +69,25 @@ class Station:
         return Scheduler(self.queue, self.database, self.committer, clock=self.clock)
 
 
-@pytest.fixture(params=BACK_ENDS_AND_CLUSTER)
-async def station(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Station]:
+@pytest.fixture
+async def station(place: Place[HandClock], tmp_path: Path) -> AsyncIterator[Station]:
     async with (
-        open_place(request, str(request.param), tmp_path, HandClock()) as place,
-        _database(place, tmp_path) as database,
+        database_of(place, tmp_path) as database,
         GroupCommitter(database) as committer,
     ):
         yield Station(await place.queue(), place.clock, database, committer)
 
 
-class _database:  # noqa: N801 - reads as a function
-    """The place's own database, or one beside Redis."""
-
-    def __init__(self, place: Place[HandClock], folder: Path) -> None:
-        self._own = place.database
-        self._url = sqlite_url(folder / "beside.db")
-
-    async def __aenter__(self) -> Database:
-        self._opened = self._own or open_engine(self._url)
-        if self._own is None:
-            await migrate(self._opened)
-        return self._opened
-
-    async def __aexit__(self, *_: object) -> None:
-        if self._own is None:
-            await self._opened.close()
+@asynccontextmanager
+async def database_of(place: Place[HandClock], folder: Path) -> AsyncGenerator[Database]:
+    """Give the place's own database, or one beside Redis."""
+    if place.database is not None:
+        yield place.database
+        return
+    beside = open_engine(sqlite_url(folder / "beside.db"))
+    await migrate(beside)
+    yield beside
+    await beside.close()
 
 
 async def test_a_signal_starts_what_its_rules_say_once(station: Station) -> None:

@@ -22,13 +22,7 @@ from hypothesis.stateful import (
 
 from mcp_orchestrator.errors import StaleLeaseError
 from mcp_orchestrator.queue import TaskPriority, TaskQueue, TaskStatus
-from tests.services.queue_place import (  # noqa: F401
-    BACK_ENDS_AND_CLUSTER,
-    HandClock,
-    Place,
-    open_place,
-    redis_cluster,  # pyright: ignore[reportUnusedImport] - a fixture
-)
+from tests.services.queue_place import BACK_ENDS_AND_CLUSTER, HandClock, Place, open_place
 
 T = TypeVar("T")
 LEASE = 30.0

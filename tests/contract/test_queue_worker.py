@@ -1,8 +1,8 @@
 """What the worker promises on every back end."""
 
+import asyncio
 import time
-from collections.abc import AsyncIterator
-from pathlib import Path
+from datetime import UTC, datetime, timedelta
 
 import anyio
 import pytest
@@ -20,28 +20,14 @@ from mcp_orchestrator.queue import (
     TaskStatus,
     Worker,
 )
-from tests.services.queue_place import (  # noqa: F401
-    BACK_ENDS_AND_CLUSTER,
-    Place,
-    eventually,
-    open_place,
-    redis_cluster,  # pyright: ignore[reportUnusedImport] - a fixture
-)
+from tests.services.queue_place import HandClock, Place, eventually, take_one
 
 Payload = dict[str, JsonValue]
 
 
-@pytest.fixture(params=BACK_ENDS_AND_CLUSTER)
-async def place(
-    request: pytest.FixtureRequest, tmp_path: Path
-) -> AsyncIterator[Place[SystemClock]]:
-    async with open_place(request, str(request.param), tmp_path, SystemClock()) as opened:
-        yield opened
-
-
 @pytest.fixture
-async def queue(place: Place[SystemClock]) -> TaskQueue:
-    return await place.queue(backoff_base_seconds=0.001, lease_seconds=5)
+async def queue(live_place: Place[SystemClock]) -> TaskQueue:
+    return await live_place.queue(backoff_base_seconds=0.001, lease_seconds=5)
 
 
 async def double(payload: Payload, context: TaskContext) -> JsonValue:
@@ -155,8 +141,10 @@ async def test_an_attempt_is_bounded(queue: TaskQueue) -> None:
         group.cancel_scope.cancel()
 
 
-async def test_cancelling_a_running_task_cancels_its_handler(place: Place[SystemClock]) -> None:
-    queue, elsewhere = await place.queue(), await place.queue()
+async def test_cancelling_a_running_task_cancels_its_handler(
+    live_place: Place[SystemClock],
+) -> None:
+    queue, elsewhere = await live_place.queue(), await live_place.queue()
     started, cleaned = anyio.Event(), anyio.Event()
 
     async def handler(payload: Payload, context: TaskContext) -> JsonValue:
@@ -211,9 +199,9 @@ async def test_a_cancelled_worker_finishes_what_it_can_and_hands_back_the_rest(
 
 
 async def test_a_handler_that_blocks_while_others_write_keeps_its_lease(
-    place: Place[SystemClock],
+    live_place: Place[SystemClock],
 ) -> None:
-    queue, rival = await place.queue(lease_seconds=1), await place.queue(lease_seconds=1)
+    queue, rival = await live_place.queue(lease_seconds=1), await live_place.queue(lease_seconds=1)
     runs: list[int] = []
 
     async def keep_writing() -> None:
@@ -315,3 +303,64 @@ async def test_a_closed_queue_can_be_opened_again(queue: TaskQueue) -> None:
         await queue.close()
     await queue.connect()
     assert (await queue.stats()).workers == ()
+
+
+async def test_a_slot_outlives_what_was_stopped_in_it(queue: TaskQueue) -> None:
+    started = anyio.Event()
+
+    async def wait(payload: Payload, context: TaskContext) -> JsonValue:
+        started.set()
+        await anyio.sleep_forever()
+
+    async def cancels_itself(payload: Payload, context: TaskContext) -> JsonValue:
+        raise asyncio.CancelledError
+
+    async def pause(payload: Payload, context: TaskContext) -> JsonValue:
+        await anyio.lowlevel.checkpoint()
+        return "done"
+
+    handlers = {"wait": wait, "cancels_itself": cancels_itself, "pause": pause}
+    async with anyio.create_task_group() as group:
+        group.start_soon(Worker(queue, handlers, concurrency=1).run)
+        timed_out = await queue.add_task("wait", {}, timeout=0.05, max_retries=0)
+        assert (await queue.wait_for(timed_out.task_id, 10)).status is TaskStatus.DEAD_LETTER
+        started = anyio.Event()
+        cancelled = await queue.add_task("wait", {})
+        await started.wait()
+        await queue.cancel_task(cancelled.task_id)
+        odd = await queue.add_task("cancels_itself", {}, max_retries=0)
+        last = await queue.add_task("pause", {}, timeout=60)
+        assert (await queue.wait_for(last.task_id, 10)).result == "done"
+        assert (await queue.get_task(cancelled.task_id)).status is TaskStatus.CANCELLED
+        assert (await queue.get_task(odd.task_id)).status is TaskStatus.DEAD_LETTER
+        group.cancel_scope.cancel()
+
+
+async def test_a_run_that_was_lost_is_stopped_though_its_task_came_back(
+    live_place: Place[SystemClock], queue: TaskQueue
+) -> None:
+    began, stopped = anyio.Event(), anyio.Event()
+
+    async def handler(payload: Payload, context: TaskContext) -> JsonValue:
+        if began.is_set():
+            return "done"
+        began.set()
+        try:
+            await anyio.sleep_forever()
+        finally:
+            stopped.set()
+
+    config, tomorrow = live_place.config(), HandClock(datetime.now(UTC) + timedelta(days=1))
+    async with (
+        TaskQueue(config, database=live_place.database, clock=tomorrow) as thief,
+        anyio.create_task_group() as group,
+    ):
+        group.start_soon(Worker(queue, {"t": handler}, concurrency=2).run)
+        added = await queue.add_task("t", {})
+        await began.wait()
+        message_id, task = await take_one(thief, "thief")
+        await thief.hand_back(message_id, task)
+        assert (await queue.wait_for(added.task_id, 10)).result == "done"
+        with anyio.fail_after(10):
+            await stopped.wait()
+        group.cancel_scope.cancel()

@@ -29,7 +29,8 @@ async def place(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
 
 @pytest.fixture
 async def redis(place: Place[HandClock]) -> AsyncIterator[Any]:
-    client: Any = Redis.from_url(place.redis_url or "")  # pyright: ignore[reportUnknownMemberType]
+    clients: Any = Redis
+    client = clients.from_url(place.redis_url or "")
     yield client
     await client.aclose()
 

@@ -1,7 +1,7 @@
 """Somewhere queues can live: each back end of the queue, for the tests that run over all."""
 
 import uuid
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -12,26 +12,16 @@ import anyio
 import pytest
 
 from mcp_orchestrator.clock import Clock
-from mcp_orchestrator.queue import TaskQueue, TaskQueueConfig
+from mcp_orchestrator.queue import Task, TaskQueue, TaskQueueConfig
 from mcp_orchestrator.store.engine import Database, open_engine, sqlite_url
 from mcp_orchestrator.store.migrations import migrate
-from tests.conftest import require
 from tests.services.postgres_server import PostgresServer
-from tests.services.redis_cluster import RedisCluster, start_redis_cluster
+from tests.services.redis_cluster import RedisCluster
 from tests.services.redis_server import RedisServer
 
 C = TypeVar("C", bound=Clock)
 BACK_ENDS = ("sqlite", "postgresql", "redis")
 BACK_ENDS_AND_CLUSTER = (*BACK_ENDS, "redis-cluster")
-
-
-@pytest.fixture(scope="session")
-def redis_cluster(service_folder: Path) -> Iterator[RedisCluster]:
-    """Three real nodes, for the test modules that import this fixture."""
-    folder = service_folder / f"cluster-{uuid.uuid4().hex[:6]}"
-    cluster = require(lambda: start_redis_cluster(folder))
-    yield cluster
-    cluster.stop()
 
 
 @dataclass
@@ -111,3 +101,10 @@ async def eventually(check: Callable[[], Awaitable[bool]], *, seconds: float = 5
     with anyio.fail_after(seconds):
         while not await check():  # noqa: ASYNC110 - what is awaited happens in other processes
             await anyio.sleep(0.01)
+
+
+async def take_one(queue: TaskQueue, worker: str = "w") -> tuple[str, Task]:
+    """Take what is next, which must be there; return its message id and the task."""
+    deliveries = await queue.take(worker, 1)
+    assert len(deliveries) == 1
+    return deliveries[0].lease.message_id, deliveries[0].task

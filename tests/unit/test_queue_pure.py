@@ -18,11 +18,12 @@ from mcp_orchestrator.errors import (
     ProviderRejectedError,
     StaleLeaseError,
 )
-from mcp_orchestrator.queue import Backoff, RetryLater, failure
+from mcp_orchestrator.queue import Backoff, RetryLater, Task, TaskPriority, failure
 from mcp_orchestrator.queue.coalesce import Coalescer
 from mcp_orchestrator.queue.encoding import encode_json, from_micros, to_micros, unique_key
-from mcp_orchestrator.queue.lease import Lease
+from mcp_orchestrator.queue.lease import Delivery, Lease
 from mcp_orchestrator.queue.redis_streams.connection import RedisConnection
+from mcp_orchestrator.queue.run import Run
 from mcp_orchestrator.queue.task import FINAL, TRANSITIONS, TaskStatus
 
 JSON = st.recursive(
@@ -79,7 +80,7 @@ def test_what_is_not_json_is_refused(value: object) -> None:
         encode_json(value, what="payload", limit=100)
 
 
-@given(st.datetimes(datetime(1971, 1, 1), datetime(2200, 1, 1), timezones=st.just(UTC)))  # noqa: DTZ001
+@given(st.floats(3e7, 7e9).map(lambda seconds: datetime.fromtimestamp(seconds, UTC)))
 def test_moments_keep_their_microseconds(moment: datetime) -> None:
     assert from_micros(to_micros(moment)) == moment
     assert int(float(to_micros(moment))) == to_micros(moment)  # Lua's only number is a float
@@ -192,3 +193,30 @@ async def test_a_cancelled_caller_leaves_the_others_their_leader() -> None:
 def test_a_bad_redis_url_is_named(url: str) -> None:
     with pytest.raises(ConfigurationError, match="REDIS_URL"):
         RedisConnection(url, "{x}")
+
+
+@pytest.mark.parametrize(
+    ("priority", "preemptible", "allowed"),
+    [
+        (TaskPriority.NORMAL, True, True),
+        (TaskPriority.NORMAL, False, False),
+        (TaskPriority.CRITICAL, True, False),
+    ],
+)
+def test_only_a_run_that_goes_on_can_be_preempted_and_once(
+    priority: TaskPriority, preemptible: bool, allowed: bool
+) -> None:
+    now = datetime(2030, 1, 1, tzinfo=UTC)
+    task = Task(
+        "task_1", "t", {}, priority, TaskStatus.PROCESSING, 1, 3, None, None, None, now, now,
+        preemptible=preemptible,
+    )  # fmt: skip
+    run = Run(Delivery(Lease("task_1", 1), task))
+    assert not run.can_be_preempted  # it has not begun
+    run.scope = anyio.CancelScope()
+    assert run.can_be_preempted == allowed
+    run.scope = None
+    assert not run.can_be_preempted  # it waits to be recorded: that gives no room
+    run.scope = anyio.CancelScope()
+    run.preempt()
+    assert not run.can_be_preempted

@@ -11,7 +11,7 @@ import resource
 import sys
 import time
 from array import array
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 Handle = Callable[[int], None]
@@ -144,13 +144,15 @@ async def _end(worker: "asyncio.Task[None]") -> None:
 def main(contestant: type[Contestant]) -> None:
     """Run one measurement: MODE URL NUMBER [NUMBER]; print its figures as one line of JSON."""
     mode, url, *numbers = sys.argv[1:]
-    modes = {"enqueue": enqueue, "fill": fill, "drain": drain, "work": work, "produce": produce}
+    modes: dict[str, Callable[..., Awaitable[object]]] = {
+        "enqueue": enqueue, "fill": fill, "drain": drain, "work": work, "produce": produce,
+    }  # fmt: skip
 
     async def run() -> object:
         queue = contestant(url)
         await queue.open()
         try:
-            return await modes[mode](queue, *map(int, numbers))  # type: ignore[operator]
+            return await modes[mode](queue, *map(int, numbers))
         finally:
             await queue.close()
 

@@ -6,11 +6,11 @@ import uuid
 import anyio
 
 from mcp_orchestrator.errors import BackendUnavailableError
+from mcp_orchestrator.queue.port import AWAY_PAUSE
 from mcp_orchestrator.queue.redis_streams.connection import RedisConnection
 
 #: One blocking read, in seconds; shorter than the socket's time-out.
 _READ_SECONDS = 2
-_AWAY_PAUSE = 0.5
 
 
 class EndedTasks:
@@ -59,7 +59,7 @@ class EndedTasks:
             try:
                 reply = await self._connection.wait("BLPOP", self._list, _READ_SECONDS)
             except BackendUnavailableError:
-                await anyio.sleep(_AWAY_PAUSE)
+                await anyio.sleep(AWAY_PAUSE)
                 continue
             event = self._waiting.pop(reply[1], None) if reply else None
             if event is not None:

@@ -5,11 +5,10 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any
 
-import anyio
 from redis.exceptions import ResponseError
 
 from mcp_orchestrator.clock import Clock
-from mcp_orchestrator.errors import BackendUnavailableError, StaleLeaseError
+from mcp_orchestrator.errors import StaleLeaseError
 from mcp_orchestrator.queue.coalesce import Coalescer
 from mcp_orchestrator.queue.config import TaskQueueConfig
 from mcp_orchestrator.queue.encoding import encode_event, encode_progress, to_micros
@@ -43,7 +42,6 @@ _LARGEST_ADD = 1000
 _LONGEST_READ = 5.0
 #: Redis takes shorter time-outs for "no wait", or for ever.
 _SHORTEST_READ = 0.01
-_AWAY_PAUSE = 0.5
 
 
 class RedisBackend:
@@ -151,11 +149,7 @@ class RedisBackend:
         """Read what is pushed for this worker."""
         key = f"{self._root}:control:{compact(worker_id)}"
         while True:
-            try:
-                reply = await self._connection.wait("BLPOP", key, _LONGEST_READ)
-            except BackendUnavailableError:
-                await anyio.sleep(_AWAY_PAUSE)
-                continue
+            reply = await self._connection.wait("BLPOP", key, _LONGEST_READ)
             if reply and reply[1] in running():
                 cancel(reply[1])
 

@@ -1,17 +1,14 @@
 """The queue's numbers, from what ``stats.lua`` returns; limits as the scripts read them."""
 
 import json
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from mcp_orchestrator.queue.encoding import from_micros
 from mcp_orchestrator.queue.limit import LimitStats, Rate, TypeLimit
-from mcp_orchestrator.queue.port import PriorityStats, QueueStats
+from mcp_orchestrator.queue.port import PriorityStats, QueueStats, alive_since
 from mcp_orchestrator.queue.redis_streams.records import pairs, worker_from_text
 from mcp_orchestrator.queue.task import TaskPriority, TaskStatus
-
-#: A worker silent for this many lease times is no longer counted as alive.
-_SILENT_LEASES = 2
 
 
 def limit_text(limit: TypeLimit) -> str:
@@ -44,7 +41,7 @@ def stats_from_text(text: str, now: datetime, lease_seconds: float) -> QueueStat
     by_status[TaskStatus.PENDING] = sum(one.waiting for one in by_priority.values())
     by_status[TaskStatus.SCHEDULED] = data["scheduled"]
     by_status[TaskStatus.PROCESSING] = data["processing"]
-    alive_since = now - timedelta(seconds=lease_seconds * _SILENT_LEASES)
+    since = alive_since(now, lease_seconds)
     heartbeats: list[str] = list(data["workers"])  # Lua's empty table is an object in JSON
     workers = [worker_from_text(text) for text in heartbeats]
     names: list[str] = sorted(data["paused"])
@@ -55,7 +52,7 @@ def stats_from_text(text: str, now: datetime, lease_seconds: float) -> QueueStat
         by_status,
         tuple(
             sorted(
-                (worker for worker in workers if worker.seen_at >= alive_since),
+                (worker for worker in workers if worker.seen_at >= since),
                 key=lambda worker: worker.worker_id,
             )
         ),

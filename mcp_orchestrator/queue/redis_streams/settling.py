@@ -18,21 +18,17 @@ def settle_calls(settlements: Sequence[Settlement]) -> Iterator[Call]:
 
     Results, which nearly every settlement is, go by a script that does nothing else.
     """
-    completed = [
-        place for place, one in enumerate(settlements) if one.status is TaskStatus.COMPLETED
-    ]
-    if len(completed) == len(settlements):
-        others: Sequence[int] = ()
-    else:
-        others = [
-            place for place, one in enumerate(settlements) if one.status is not TaskStatus.COMPLETED
-        ]
-    for first in range(0, len(completed), _LARGEST_CALL):
-        places = completed[first : first + _LARGEST_CALL]
-        yield "complete", _complete_arguments([settlements[place] for place in places]), places
-    for first in range(0, len(others), _LARGEST_CALL):
-        places = others[first : first + _LARGEST_CALL]
-        yield "settle", _settle_arguments([settlements[place] for place in places]), places
+    completed: list[int] = []
+    others: list[int] = []
+    for place, one in enumerate(settlements):
+        (completed if one.status is TaskStatus.COMPLETED else others).append(place)
+    for script, arguments_of, whose in (
+        ("complete", _complete_arguments, completed),
+        ("settle", _settle_arguments, others),
+    ):
+        for first in range(0, len(whose), _LARGEST_CALL):
+            places = whose[first : first + _LARGEST_CALL]
+            yield script, arguments_of([settlements[place] for place in places]), places
 
 
 def _complete_arguments(group: Sequence[Settlement]) -> list[str | int]:

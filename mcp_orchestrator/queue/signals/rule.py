@@ -8,6 +8,8 @@ from typing import Annotated, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
+from mcp_orchestrator.queue.task import PriorityName
+
 Payload = dict[str, JsonValue]
 _FROZEN = ConfigDict(frozen=True, extra="forbid")
 
@@ -19,7 +21,7 @@ class StartTask(BaseModel):
 
     kind: Literal["task"] = "task"
     task_type: str
-    priority: Literal["CRITICAL", "HIGH", "NORMAL", "LOW"] = "NORMAL"
+    priority: PriorityName = "NORMAL"
     max_retries: int | None = Field(default=None, ge=0)
 
 

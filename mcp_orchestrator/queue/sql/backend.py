@@ -8,6 +8,7 @@ from datetime import datetime
 import anyio
 from sqlalchemy import delete, select, text, update
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mcp_orchestrator.clock import Clock
 from mcp_orchestrator.errors import BackendUnavailableError, StaleLeaseError
@@ -88,14 +89,8 @@ class SqlBackend:
     async def ping(self) -> str:
         """Return the database's name and version."""
         question = "SELECT sqlite_version()" if self._database.is_sqlite else "SHOW server_version"
-        try:
-            async with self._database.read() as connection:
-                version = await connection.scalar(text(question))
-        except (SQLAlchemyError, OSError) as error:
-            raise BackendUnavailableError(
-                f"The queue's database does not answer: {type(error).__name__}.",
-                remedy="Check DATABASE_URL and that the database runs.",
-            ) from error
+        async with self._read() as connection:
+            version = await connection.scalar(text(question))
         return f"{'SQLite' if self._database.is_sqlite else 'PostgreSQL'} {version}"
 
     async def add(self, entries: Sequence[NewEntry]) -> list[Task]:
@@ -134,7 +129,7 @@ class SqlBackend:
             while True:
                 added = self._work_added
                 now = self._clock.now()
-                async with self._database.read() as connection:
+                async with self._read() as connection:
                     if await connection.run_sync(may_have_work, self._queue, request, now):
                         return
                 with anyio.move_on_after(self._config.poll_seconds):
@@ -182,7 +177,7 @@ class SqlBackend:
         while True:
             changed = self._task_changed
             if ids := running():
-                async with self._database.read() as connection:
+                async with self._read() as connection:
                     for task_id in await connection.run_sync(reading.cancel_requested, ids):
                         cancel(task_id)
             with anyio.move_on_after(self._config.poll_seconds * 2):
@@ -190,7 +185,7 @@ class SqlBackend:
 
     async def get(self, task_id: str) -> Task | None:
         """Return one task."""
-        async with self._database.read() as connection:
+        async with self._read() as connection:
             return await connection.run_sync(reading.get, self._queue, task_id)
 
     async def wait_until_final(self, task_id: str, timeout: float) -> None:
@@ -201,7 +196,7 @@ class SqlBackend:
         with anyio.move_on_after(timeout):
             while True:
                 changed = self._task_changed
-                async with self._database.read() as connection:
+                async with self._read() as connection:
                     if await connection.scalar(ended) is not False:
                         return
                 with anyio.move_on_after(self._config.poll_seconds):
@@ -209,13 +204,13 @@ class SqlBackend:
 
     async def list_tasks(self, task_filter: TaskFilter) -> list[Task]:
         """Return tasks, newest first."""
-        async with self._database.read() as connection:
+        async with self._read() as connection:
             return await connection.run_sync(reading.list_tasks, self._queue, task_filter)
 
     async def stats(self, now: datetime) -> QueueStats:
         """Count."""
         name = "sqlite" if self._database.is_sqlite else "postgresql"
-        async with self._database.read() as connection:
+        async with self._read() as connection:
             return await connection.run_sync(
                 reading.stats, self._queue, now, name, self._config.lease_seconds
             )
@@ -265,6 +260,17 @@ class SqlBackend:
         async with GroupCommitter(self._database) as self._committer:
             opened.set()
             await self._closing.wait()
+
+    @asynccontextmanager
+    async def _read(self) -> AsyncGenerator[AsyncConnection]:
+        try:
+            async with self._database.read() as connection:
+                yield connection
+        except (SQLAlchemyError, OSError) as error:
+            raise BackendUnavailableError(
+                f"The queue's database does not answer: {type(error).__name__}.",
+                remedy="Check DATABASE_URL and that the database runs.",
+            ) from error
 
     @property
     def _writer(self) -> GroupCommitter:

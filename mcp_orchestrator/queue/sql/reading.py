@@ -1,18 +1,15 @@
 """Looking at tasks without changing them."""
 
 from collections.abc import Collection
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from sqlalchemy import Connection, func, select
 
-from mcp_orchestrator.queue.port import PriorityStats, QueueStats, TaskFilter
+from mcp_orchestrator.queue.port import PriorityStats, QueueStats, TaskFilter, alive_since
 from mcp_orchestrator.queue.sql.limiting import limit_stats
 from mcp_orchestrator.queue.sql.rows import task_from_row, worker_from_row
 from mcp_orchestrator.queue.task import BY_URGENCY, Task, TaskPriority, TaskStatus
 from mcp_orchestrator.store.schema.tasks import task_pauses, task_workers, tasks
-
-#: A worker silent for this many lease times is no longer counted as alive.
-_SILENT_LEASES = 2
 
 
 def get(connection: Connection, queue: str, task_id: str) -> Task | None:
@@ -67,10 +64,10 @@ def stats(
         if row["status"] == TaskStatus.PENDING:
             age = max((now - row["oldest"]).total_seconds(), 0.0)
             by_priority[TaskPriority(row["priority"])] = PriorityStats(row["count"], age)
-    alive_since = now - timedelta(seconds=lease_seconds * _SILENT_LEASES)
+    since = alive_since(now, lease_seconds)
     workers = (
         select(task_workers)
-        .where(task_workers.c.queue == queue, task_workers.c.seen_at >= alive_since)
+        .where(task_workers.c.queue == queue, task_workers.c.seen_at >= since)
         .order_by(task_workers.c.worker_id)
     )
     paused = (

@@ -21,9 +21,10 @@ class SqlRenewer:
 
     async def renew(self, heartbeat: Heartbeat) -> HeartbeatReply:
         """Extend the leases that are still held."""
-        by_id = {lease.task_id: lease for lease in heartbeat.leases}
+        ours = set(heartbeat.leases)
+        ids = sorted({lease.task_id for lease in ours})
         state = select(tasks.c.task_id, tasks.c.epoch, tasks.c.cancel_requested).where(
-            tasks.c.task_id.in_(sorted(by_id)), tasks.c.status == TaskStatus.PROCESSING.value
+            tasks.c.task_id.in_(ids), tasks.c.status == TaskStatus.PROCESSING.value
         )
         async with self._database.write() as connection:
             found = (await connection.execute(state)).mappings()
@@ -32,7 +33,7 @@ class SqlRenewer:
             free = state.with_for_update(skip_locked=True)
             rows = (await connection.execute(free)).mappings().all()
             renewed = [
-                row["task_id"] for row in rows if by_id[row["task_id"]].epoch == row["epoch"]
+                row["task_id"] for row in rows if Lease(row["task_id"], row["epoch"]) in ours
             ]
             await connection.execute(
                 update(tasks)

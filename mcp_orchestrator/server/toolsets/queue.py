@@ -7,13 +7,12 @@ from mcp.server import MCPServer
 from pydantic import BaseModel, Field, JsonValue
 
 from mcp_orchestrator.errors import InvalidInputError
-from mcp_orchestrator.queue import NewTask, TaskFilter, TaskPriority, TaskStatus
+from mcp_orchestrator.queue import NewTask, PriorityName, TaskFilter, TaskPriority, TaskStatus
 from mcp_orchestrator.server.hints import ADDS, READS, REPLACES, SETS
 from mcp_orchestrator.server.owned import Workspace
 from mcp_orchestrator.server.teaching import teaching
 from mcp_orchestrator.server.toolsets import queue_control, schedule, signal
 from mcp_orchestrator.server.toolsets.queue_views import (
-    PriorityName,
     StatsView,
     TaskList,
     TaskView,

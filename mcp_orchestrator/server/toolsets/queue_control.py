@@ -6,11 +6,11 @@ from mcp.server import MCPServer
 from pydantic import Field
 
 from mcp_orchestrator.errors import InvalidInputError
-from mcp_orchestrator.queue import Rate, TaskPriority
+from mcp_orchestrator.queue import PriorityName, Rate, TaskPriority
 from mcp_orchestrator.server.hints import SETS
 from mcp_orchestrator.server.owned import Workspace
 from mcp_orchestrator.server.teaching import teaching
-from mcp_orchestrator.server.toolsets.queue_views import PriorityName, StatsView, view_stats
+from mcp_orchestrator.server.toolsets.queue_views import StatsView, view_stats
 
 TypeName = Annotated[str | None, Field(description="A task type.")]
 Priority = Annotated[PriorityName | None, Field(description="Or a priority.")]

@@ -1,20 +1,11 @@
 """How the queue and its tasks are shown to a client."""
 
 from datetime import datetime
-from typing import Literal
 
 from pydantic import BaseModel, Field, JsonValue
 
-from mcp_orchestrator.queue import LimitStats, QueueStats, Task, TaskStatus
+from mcp_orchestrator.queue import LimitStats, PriorityName, QueueStats, Task, TaskStatus
 from mcp_orchestrator.server.waiting import ASK_AGAIN_AFTER
-
-PriorityName = Literal["CRITICAL", "HIGH", "NORMAL", "LOW"]
-_ENDED = (
-    TaskStatus.COMPLETED,
-    TaskStatus.FAILED,
-    TaskStatus.DEAD_LETTER,
-    TaskStatus.CANCELLED,
-)
 
 
 class TaskView(BaseModel):
@@ -35,7 +26,6 @@ class TaskView(BaseModel):
 
 def view_task(task: Task) -> TaskView:
     """Show a task to a client."""
-    ended = task.status in _ENDED
     again = f"Call queue_get_task with this task_id again in {ASK_AGAIN_AFTER:.0f} s."
     return TaskView(
         task_id=task.task_id,
@@ -48,7 +38,7 @@ def view_task(task: Task) -> TaskView:
         result=task.result,
         error=task.error,
         resource=f"task://{task.task_id}",
-        next="The task has ended." if ended else again,
+        next="The task has ended." if task.status.is_final else again,
     )
 
 

@@ -1,12 +1,12 @@
 """Tools of schedules: tasks that the clock adds."""
 
 from datetime import UTC, datetime
-from typing import Annotated, Literal
+from typing import Annotated
 
 from mcp.server import MCPServer
 from pydantic import BaseModel, Field, JsonValue
 
-from mcp_orchestrator.queue import Schedule
+from mcp_orchestrator.queue import PriorityName, Schedule
 from mcp_orchestrator.server.hints import READS, REPLACES
 from mcp_orchestrator.server.owned import Workspace
 from mcp_orchestrator.server.teaching import teaching
@@ -61,7 +61,7 @@ def register(server: MCPServer[None], runtime: Workspace) -> None:
         payload: Annotated[
             dict[str, JsonValue], Field(description="The handler's arguments, as JSON.")
         ] = {},  # noqa: B006 - read only, and the schema shows the default
-        priority: Literal["CRITICAL", "HIGH", "NORMAL", "LOW"] = "NORMAL",
+        priority: PriorityName = "NORMAL",
         timezone: Annotated[str, Field(description="Whose clock the fields mean.")] = "UTC",
     ) -> ScheduleLine:
         """Add a schedule, or replace the one of its name; each firing is one queued task."""
