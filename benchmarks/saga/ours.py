@@ -6,6 +6,7 @@ Usage: python -m benchmarks.saga.ours DATABASE_URL one|many COUNT
 import json
 import sys
 import time
+from pathlib import Path
 from statistics import median, quantiles
 
 import anyio
@@ -66,8 +67,8 @@ async def all_at_once(engine: SagaEngine, count: int) -> dict[str, float]:
 
 
 def resident_bytes(line: str = "VmRSS") -> int:
-    with open("/proc/self/status", encoding="ascii") as status:  # noqa: PTH123
-        return next(int(row.split()[1]) * 1024 for row in status if row.startswith(line))
+    rows = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return next(int(row.split()[1]) * 1024 for row in rows if row.startswith(line))
 
 
 async def main(url: str, mode: str, count: int) -> None:

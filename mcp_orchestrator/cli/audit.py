@@ -1,6 +1,5 @@
 """`mcp-orchestrator audit …`: reading, checking and exporting what happened to sagas."""
 
-from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
@@ -16,14 +15,6 @@ from mcp_orchestrator.store.anchors import verify_anchors, write_anchor
 from mcp_orchestrator.store.audit import verify_all, verify_saga
 from mcp_orchestrator.store.export import export_audit
 from mcp_orchestrator.store.segments import Bucket, Folder, SegmentFormat, export_segments
-
-
-class SegmentChoice(Enum):
-    """What a segment can be."""
-
-    JSONL = "jsonl"
-    PARQUET = "parquet"
-
 
 app = typer.Typer(help="Read, check and export the sagas' audit trail.", no_args_is_help=True)
 
@@ -71,7 +62,7 @@ def anchor(key_file: KeyFile = None, data_dir: DataDir = None) -> None:
         key = read_anchor_key(store.settings)
         if key is None:
             raise ConfigurationError("There is no key to sign with.", remedy="Use --key-file.")
-        signature = await write_anchor(store.database, key, SystemClock())
+        signature = await write_anchor(store.database, store.committer, key, SystemClock())
         typer.echo(signature or "Nothing has happened since the last anchor.")
 
     with_sagas(work, data_dir=data_dir, audit_key_file=key_file)
@@ -111,29 +102,23 @@ def export(
         str | None, typer.Option("--saga", help="Only this saga; to a file only.")
     ] = None,
     form: Annotated[
-        SegmentChoice | None,
+        SegmentFormat | None,
         typer.Option("--format", help="Segments of this format, in a folder or a bucket."),
     ] = None,
     data_dir: DataDir = None,
 ) -> None:
     """Write the events that are not there yet; it goes on where it ended, whatever crashed."""
-    path = Path(to)
     bucket = to.startswith("s3://")
-    if bucket or form is not None or path.is_dir():
-        if saga_id is not None:
-            raise InvalidInputError("--saga: one saga is exported to a file of JSON Lines only.")
-        chosen: SegmentFormat = form.value if form is not None else "jsonl"
-
-        async def put(store: SagaStore) -> None:
-            destination = Bucket(to) if bucket else Folder(path)
-            count = await export_segments(store.database, destination, chosen)
-            typer.echo(f"{count} events written to {to}")
-
-        with_sagas(put, data_dir=data_dir)
-        return
+    segments = bucket or form is not None or Path(to).is_dir()
+    if segments and saga_id is not None:
+        raise InvalidInputError("--saga: one saga is exported to a file of JSON Lines only.")
 
     async def work(store: SagaStore) -> None:
-        count = await export_audit(store.database, path, saga_id=saga_id)
-        typer.echo(f"{count} events written to {path}")
+        if segments:
+            destination = Bucket(to) if bucket else Folder(Path(to))
+            count = await export_segments(store.database, destination, form or "jsonl")
+        else:
+            count = await export_audit(store.database, Path(to), saga_id=saga_id)
+        typer.echo(f"{count} events written to {to}")
 
     with_sagas(work, data_dir=data_dir)

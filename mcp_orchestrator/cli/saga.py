@@ -18,6 +18,7 @@ from mcp_orchestrator.runtime import open_runtime
 from mcp_orchestrator.runtime.saga_store import SagaStore, open_sagas
 from mcp_orchestrator.saga import (
     Finding,
+    Interventions,
     JsonObject,
     Order,
     Preview,
@@ -131,17 +132,12 @@ def retry(
 ) -> None:
     """Run what is not completed of a saga that failed, was aborted or is held."""
     skipped = dict(_skipped(text) for text in skip or [])
-    given = _input(new_input)
-
-    async def work(sagas: SagaEngine) -> None:
-        plan = await sagas.by_hand.preview_retry(saga_id, skipped)
-        _print_plan(plan)
-        if not dry_run:
-            order = _order(reason)
-            view = await sagas.by_hand.retry(saga_id, order, skip=skipped, new_input=given)
-            _print_state(view)
-
-    with_sagas(lambda store: work(store.sagas), data_dir=data_dir)
+    order, given = _order(reason), _input(new_input)
+    _give(
+        lambda hand: hand.preview_retry(saga_id, skipped),
+        lambda hand: hand.retry(saga_id, order, skip=skipped, new_input=given),
+        dry_run=dry_run, data_dir=data_dir,
+    )  # fmt: skip
 
 
 @app.command()
@@ -155,16 +151,12 @@ def fork(
     data_dir: DataDir = None,
 ) -> None:
     """Start a new saga with a finished one's results up to a step, and run the rest."""
-    given = _input(new_input)
-
-    async def work(sagas: SagaEngine) -> None:
-        _print_plan(await sagas.by_hand.preview_fork(saga_id, from_step))
-        if not dry_run:
-            order = _order(reason)
-            view = await sagas.by_hand.fork(saga_id, order, from_step=from_step, new_input=given)
-            _print_state(view)
-
-    with_sagas(lambda store: work(store.sagas), data_dir=data_dir)
+    order, given = _order(reason), _input(new_input)
+    _give(
+        lambda hand: hand.preview_fork(saga_id, from_step),
+        lambda hand: hand.fork(saga_id, order, from_step=from_step, new_input=given),
+        dry_run=dry_run, data_dir=data_dir,
+    )  # fmt: skip
 
 
 @app.command()
@@ -178,16 +170,12 @@ def rewind(
     data_dir: DataDir = None,
 ) -> None:
     """Undo a step and all after it, and run them anew in the same saga."""
-    given = _input(new_input)
-
-    async def work(sagas: SagaEngine) -> None:
-        _print_plan(await sagas.by_hand.preview_rewind(saga_id, to_step))
-        if not dry_run:
-            order = _order(reason)
-            view = await sagas.by_hand.rewind(saga_id, order, to_step=to_step, new_input=given)
-            _print_state(view)
-
-    with_sagas(lambda store: work(store.sagas), data_dir=data_dir)
+    order, given = _order(reason), _input(new_input)
+    _give(
+        lambda hand: hand.preview_rewind(saga_id, to_step),
+        lambda hand: hand.rewind(saga_id, order, to_step=to_step, new_input=given),
+        dry_run=dry_run, data_dir=data_dir,
+    )  # fmt: skip
 
 
 @app.command()
@@ -232,14 +220,12 @@ def compensate(
     saga_id: str, reason: Reason, dry_run: DryRun = False, data_dir: DataDir = None
 ) -> None:
     """Undo what a saga has completed, and try again what could not be undone."""
-
-    async def work(sagas: SagaEngine) -> None:
-        plan = await sagas.by_hand.preview_compensate(saga_id)
-        _print_plan(plan)
-        if not dry_run:
-            _print_state(await sagas.by_hand.compensate(saga_id, _order(reason)))
-
-    with_sagas(lambda store: work(store.sagas), data_dir=data_dir)
+    order = _order(reason)
+    _give(
+        lambda hand: hand.preview_compensate(saga_id),
+        lambda hand: hand.compensate(saga_id, order),
+        dry_run=dry_run, data_dir=data_dir,
+    )  # fmt: skip
 
 
 @app.command()
@@ -254,14 +240,12 @@ def resolve(
     data_dir: DataDir = None,
 ) -> None:
     """Say that what needed a person is settled; a held saga goes on."""
-    done = dict(_skipped(text) for text in happened or [])
-
-    async def work(sagas: SagaEngine) -> None:
-        _print_plan(await sagas.by_hand.preview_resolve(saga_id, done))
-        if not dry_run:
-            _print_state(await sagas.by_hand.resolve(saga_id, _order(reason), happened=done))
-
-    with_sagas(lambda store: work(store.sagas), data_dir=data_dir)
+    order, done = _order(reason), dict(_skipped(text) for text in happened or [])
+    _give(
+        lambda hand: hand.preview_resolve(saga_id, done),
+        lambda hand: hand.resolve(saga_id, order, happened=done),
+        dry_run=dry_run, data_dir=data_dir,
+    )  # fmt: skip
 
 
 @app.command()
@@ -319,7 +303,7 @@ def rotate(data_dir: DataDir = None) -> None:
             raise ConfigurationError(
                 "There is no master key.", remedy="Set MCP_ORCHESTRATOR_MASTER_KEY_FILE."
             )
-        count = await rotate_keys(store.database, store.vault.keys)
+        count = await rotate_keys(store.database, store.committer, store.vault.keys)
         typer.echo(f"{count} data keys are now under {await store.vault.keys.current_id()}")
 
     with_sagas(work, data_dir=data_dir)
@@ -334,6 +318,27 @@ def with_sagas(work: Callable[[SagaStore], Awaitable[None]], **flags: object) ->
             await work(store)
 
     run_until_done(run)
+
+
+def _give(
+    preview: Callable[[Interventions], Awaitable[Preview]],
+    order: Callable[[Interventions], Awaitable[SagaView]],
+    *,
+    dry_run: bool,
+    data_dir: Path | None,
+) -> None:
+    """Say what an order would do; then give it, unless that was all that was asked."""
+
+    async def work(store: SagaStore) -> None:
+        plan = await preview(store.sagas.by_hand)
+        for word, steps in (("run", plan.runs), ("undo", plan.compensates), ("skip", plan.skips)):
+            if steps:
+                typer.echo(f"{word}: {', '.join(steps)}")
+        if not dry_run:
+            view = await order(store.sagas.by_hand)
+            typer.echo(f"{view.saga_id}: {view.state.value}")
+
+    with_sagas(work, data_dir=data_dir)
 
 
 def _order(reason: str) -> Order:
@@ -359,16 +364,6 @@ def _input(text: str | None) -> JsonObject | None:
     if value is not None and not isinstance(value, dict):
         raise InvalidInputError("--input: a saga's input is an object.")
     return value
-
-
-def _print_plan(plan: Preview) -> None:
-    for word, steps in (("run", plan.runs), ("undo", plan.compensates), ("skip", plan.skips)):
-        if steps:
-            typer.echo(f"{word}: {', '.join(steps)}")
-
-
-def _print_state(view: SagaView) -> None:
-    typer.echo(f"{view.saga_id}: {view.state.value}")
 
 
 def _table(views: list[SagaView]) -> Table:

@@ -6,13 +6,14 @@ from datetime import timedelta
 from mcp_orchestrator.clock import Clock
 from mcp_orchestrator.errors import ConflictError
 from mcp_orchestrator.store.anchors import AnchorKey, write_anchor
+from mcp_orchestrator.store.commits import GroupCommitter
 from mcp_orchestrator.store.engine import Database
 
 _log = logging.getLogger(__name__)
 
 
 async def anchor_for_ever(
-    database: Database, key: AnchorKey, clock: Clock, *, every: float
+    database: Database, committer: GroupCommitter, key: AnchorKey, clock: Clock, *, every: float
 ) -> None:
     """Sign what has happened since the last anchor, until cancelled.
 
@@ -22,6 +23,7 @@ async def anchor_for_ever(
 
     Args:
         database: whose trail.
+        committer: the process's one writer.
         key: what signs.
         clock: the time.
         every: seconds between anchors.
@@ -29,7 +31,7 @@ async def anchor_for_ever(
     while True:
         try:
             signature = await write_anchor(
-                database, key, clock, not_within=timedelta(seconds=every / 2)
+                database, committer, key, clock, not_within=timedelta(seconds=every / 2)
             )
             if signature is not None:
                 _log.info("audit trail anchored: %s", signature)

@@ -193,7 +193,7 @@ async def _follow_signals_for_packs(runtime: Runtime) -> None:
 
 async def _anchor(runtime: Runtime, key: AnchorKey) -> None:
     every = runtime.settings.audit_anchor_seconds
-    await anchor_for_ever(runtime.database, key, runtime.clock, every=every)
+    await anchor_for_ever(runtime.database, runtime.committer, key, runtime.clock, every=every)
 
 
 async def _tend_queue(runtime: Runtime) -> None:

@@ -21,6 +21,7 @@ class SagaStore:
 
     settings: Settings
     database: Database
+    committer: GroupCommitter
     sagas: SagaEngine
     vault: SagaVault | None
 
@@ -40,4 +41,4 @@ async def open_sagas(settings: Settings, clock: Clock | None = None) -> AsyncGen
         engine = SagaEngine(
             database, committer, registry, runner_id="by-hand", clock=clock, vault=vault
         )
-        yield SagaStore(settings, database, engine, vault)
+        yield SagaStore(settings, database, committer, engine, vault)

@@ -28,7 +28,7 @@ class ChildStarter(Protocol):
     async def start(
         self,
         definition: SagaDefinition,
-        input: JsonObject,  # noqa: A002
+        input: JsonObject,  # noqa: A002 - the word that references use
         *,
         idempotency_key: str | None = None,
         user_id: str | None = None,

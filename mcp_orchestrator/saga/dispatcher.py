@@ -15,10 +15,11 @@ from mcp_orchestrator.clock import Clock
 from mcp_orchestrator.errors import ConfigurationError, OrchestratorError, StaleLeaseError
 from mcp_orchestrator.saga.attempt import wait_bounded
 from mcp_orchestrator.saga.catalog import KnownActions
-from mcp_orchestrator.saga.checkpoint import SagaRecord, record_of
+from mcp_orchestrator.saga.checkpoint import SagaRecord
 from mcp_orchestrator.saga.events import EventType, SagaEvent
 from mcp_orchestrator.saga.heartbeat import Heartbeat
 from mcp_orchestrator.saga.metrics import SagaMetrics
+from mcp_orchestrator.saga.reading import read_record
 from mcp_orchestrator.saga.runner import SagaRun, Surroundings
 from mcp_orchestrator.store.commits import GroupCommitter
 from mcp_orchestrator.store.engine import Database
@@ -216,17 +217,18 @@ class Dispatcher:
         )
         for saga_id, former in taken.items():
             self._lost.discard(saga_id)
-            record = await self._load(saga_id)
+            record = await read_record(self._database, self._around.vault, self._actions, saga_id)
             if self._metrics is not None:
                 self._metrics.taken(record)
+            if former is not None and not record.progress.in_flight():
+                record = record._replace(takeovers=0)  # no action of it can have killed its runner
             opening = self._opening(record, former) if former is not None else []
             self._begin(SagaRun(record, self._around, fresh=False, opening=opening))
 
     def _opening(self, record: SagaRecord, former: str) -> list[SagaEvent]:
         now = self._clock.now()
         events = [SagaEvent(EventType.TAKEOVER, now, data={"from": former})]
-        suspect = bool(record.progress.in_flight())  # else no action of it can have killed anybody
-        if suspect and record.takeovers > self._max_takeovers and not record.progress.held_reason:
+        if record.takeovers > self._max_takeovers and record.progress.held_reason is None:
             reason = f"Its runners stopped {record.takeovers} times in a row while running it."
             events.append(SagaEvent(EventType.HELD, now, error=reason))
         return events
@@ -247,12 +249,6 @@ class Dispatcher:
         self._unknown.add(row["definition_hash"])
         _log.warning("saga type %s is left to others: actions are missing here", row["saga_type"])
         return False
-
-    async def _load(self, saga_id: str) -> SagaRecord:
-        async with self._database.read() as connection:
-            row = await read_checkpoint(connection, saga_id)
-        definition = self._actions.definition(row["definition_hash"], row["body"])
-        return record_of(row, definition, await self._around.vault.cipher_of(row))
 
     def _begin(self, run: SagaRun) -> None:
         saga_id = run.record.saga_id

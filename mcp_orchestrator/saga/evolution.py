@@ -5,14 +5,17 @@ Every change goes by the table in ``states``. Folding a saga's audit trail gives
 
 from collections.abc import Callable
 from datetime import datetime
+from typing import TypeAlias
 
 from mcp_orchestrator.errors import ConflictError
-from mcp_orchestrator.saga import by_hand
+from mcp_orchestrator.saga import evolution_by_hand as by_hand
 from mcp_orchestrator.saga.events import EventType, SagaEvent
 from mcp_orchestrator.saga.progress import SagaProgress, StepProgress
 from mcp_orchestrator.saga.states import SagaState, StepState, move_saga, move_step
 from mcp_orchestrator.saga.values import JsonObject, JsonValue
 from mcp_orchestrator.saga.waits import signals_in
+
+Change: TypeAlias = Callable[[SagaProgress, SagaEvent], SagaProgress]
 
 
 def evolve(progress: SagaProgress, event: SagaEvent) -> SagaProgress:
@@ -97,8 +100,7 @@ def _step_complete(progress: SagaProgress, event: SagaEvent) -> SagaProgress:
         error=None,
         borrowed=event.data.get("borrowed") is True,
     )
-    earlier = progress.context["steps"]
-    results: JsonObject = dict(earlier) if isinstance(earlier, dict) else {}
+    results = progress.results()
     results[step.name] = {"result": event.data.get("result")}
     context: JsonObject = {**progress.context, "steps": results}
     taken = event.data.get("signal")
@@ -178,7 +180,7 @@ def _compensation_failed(progress: SagaProgress, event: SagaEvent) -> SagaProgre
     return _with_step(progress, index, step)
 
 
-def _finish(state: SagaState) -> Callable[[SagaProgress, SagaEvent], SagaProgress]:
+def _finish(state: SagaState) -> Change:
     def change(progress: SagaProgress, event: SagaEvent) -> SagaProgress:
         moved = move_saga(progress.state, state)
         return progress._replace(
@@ -251,7 +253,7 @@ def _name(progress: SagaProgress, event: SagaEvent) -> JsonValue:
     return None if event.step is None else progress.steps[event.step].name
 
 
-_CHANGES: dict[EventType, Callable[[SagaProgress, SagaEvent], SagaProgress]] = {
+_CHANGES: dict[EventType, Change] = {
     EventType.STEP_START: _step_start,
     EventType.STEP_RETRY: _step_retry,
     EventType.STEP_COMPLETE: _step_complete,

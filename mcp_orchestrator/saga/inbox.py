@@ -10,7 +10,6 @@ from datetime import datetime
 from typing import Literal
 
 from sqlalchemy import Connection, insert, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mcp_orchestrator.saga.checkpoint import SagaRecord
@@ -19,6 +18,7 @@ from mcp_orchestrator.saga.states import StepState
 from mcp_orchestrator.saga.values import JsonObject
 from mcp_orchestrator.saga.waits import APPROVAL_PREFIX, is_wait
 from mcp_orchestrator.store.schema.sagas import saga_inbox, saga_signal_keys
+from mcp_orchestrator.store.upserts import insert_into
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +47,7 @@ class Message:
 def put(connection: Connection, message: Message, key: str | None = None) -> bool:
     """Put a message into the inbox, once for each key; False when it was there before."""
     if key is not None:
-        make = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
-        first = make(saga_signal_keys).values(saga_id=message.saga_id, key=key)
+        first = insert_into(connection, saga_signal_keys).values(saga_id=message.saga_id, key=key)
         if connection.execute(first.on_conflict_do_nothing()).rowcount == 0:
             return False
     row = {

@@ -7,7 +7,7 @@ from pydantic import JsonValue
 from mcp_orchestrator.clock import Clock
 from mcp_orchestrator.errors import ConflictError
 from mcp_orchestrator.saga.catalog import KnownActions
-from mcp_orchestrator.saga.checkpoint import SagaRecord, record_of
+from mcp_orchestrator.saga.checkpoint import SagaRecord
 from mcp_orchestrator.saga.dispatcher import Dispatcher
 from mcp_orchestrator.saga.events import EventType, SagaEvent
 from mcp_orchestrator.saga.evolution import evolve
@@ -16,6 +16,7 @@ from mcp_orchestrator.saga.journal import Journal, Origin
 from mcp_orchestrator.saga.orders import Order, Preview
 from mcp_orchestrator.saga.planning import is_to_undo, result_of
 from mcp_orchestrator.saga.progress import SagaProgress
+from mcp_orchestrator.saga.reading import read_record
 from mcp_orchestrator.saga.reconciliation import Finding, reconcile
 from mcp_orchestrator.saga.states import SagaState, StepState
 from mcp_orchestrator.saga.values import JsonObject
@@ -24,7 +25,7 @@ from mcp_orchestrator.store.canonical import as_json
 from mcp_orchestrator.store.commits import GroupCommitter
 from mcp_orchestrator.store.engine import Database
 from mcp_orchestrator.store.leases import take_at_rest
-from mcp_orchestrator.store.sagas import children_of, read_checkpoint, read_key
+from mcp_orchestrator.store.sagas import children_of, read_key
 from mcp_orchestrator.store.sealing import Vault
 
 _COMPLETED = StepState.COMPLETED
@@ -140,8 +141,7 @@ class Interventions:
         first = record.definition.stage_of(to_step)[0]
         undone = [i for i in range(first) if record.progress.steps[i].state is not _COMPLETED]
         first = min([first, *undone])
-        edited: JsonObject = {} if new_input is None else {"input": as_json(new_input)}
-        data = order.data(to_step=to_step, **edited)
+        data = order.data(to_step=to_step, **_edited(new_input))
         return self._event(EventType.MANUAL_REWIND, data, first)
 
     async def preview_fork(self, saga_id: str, from_step: str) -> Preview:
@@ -330,20 +330,17 @@ class Interventions:
             )
             for name, result in skip.items()
         ]
-        edited: JsonObject = {} if new_input is None else {"input": as_json(new_input)}
-        return [self._event(EventType.MANUAL_RETRY, order.data(**edited)), *skipped]
+        asked = self._event(EventType.MANUAL_RETRY, order.data(**_edited(new_input)))
+        return [asked, *skipped]
 
     def _event(self, kind: EventType, data: JsonObject, step: int | None = None) -> SagaEvent:
         return SagaEvent(kind, self._clock.now(), step, data)
 
     async def _load(self, saga_id: str) -> SagaRecord:
-        async with self._database.read() as connection:
-            row = await read_checkpoint(connection, saga_id)
-        if row["erased_at"] is not None:
+        record = await read_record(self._database, self._vault, self._actions, saga_id)
+        if record.row["erased_at"] is not None:
             raise ConflictError(f"The data of saga {saga_id!r} were erased.")
-        definition = self._actions.definition(row["definition_hash"], row["body"])
-        record = record_of(row, definition, await self._vault.cipher_of(row))
-        if not (record.progress.state.is_finished or record.progress.held_reason is not None):
+        if not record.progress.is_at_rest:
             raise ConflictError(
                 f"Saga {saga_id!r} is {record.progress.state}.",
                 remedy="Wait until it is finished or held, or abort it first.",
@@ -370,6 +367,11 @@ class Interventions:
         written = await self._journal.append(mine, events, release=True, erase=erase)
         self._dispatcher.nudge()
         return saga_view(written.row, written.progress)
+
+
+def _edited(new_input: JsonObject | None) -> JsonObject:
+    """Return what an event says of an input that takes the old one's place."""
+    return {} if new_input is None else {"input": as_json(new_input)}
 
 
 def _open_steps(progress: SagaProgress) -> list[str]:

@@ -72,7 +72,7 @@ class Journal:
         self,
         saga_id: str,
         definition: SagaDefinition,
-        input: JsonObject,  # noqa: A002
+        input: JsonObject,  # noqa: A002 - the word that references use
         origin: Origin,
         events: Sequence[SagaEvent],
         *,
@@ -171,7 +171,7 @@ class Journal:
             trail.add(follow(trail.progress))
         extended = trail.record()
         now = self._clock.now()
-        owner = None if release or _is_at_rest(extended.progress) else self._runner_id
+        owner = None if release or extended.progress.is_at_rest else self._runner_id
         columns = {
             **checkpoint_columns(extended, now),
             "wake_at": wake_at(extended.progress),
@@ -205,10 +205,6 @@ class Journal:
             await self._committer.submit_to(write_checkpoints, write)
         if self._metrics is not None:
             self._metrics.written(record, events, self._clock.monotonic() - began)
-
-
-def _is_at_rest(progress: SagaProgress) -> bool:
-    return progress.state.is_finished or progress.held_reason is not None
 
 
 def _changed(row: Mapping[str, object], columns: Mapping[str, object]) -> dict[str, object]:

@@ -1,6 +1,7 @@
 """Memos: sub-operations of a step that never run again once they have returned."""
 
 from collections.abc import Awaitable, Callable
+from typing import TypeVar, cast
 
 import anyio
 from pydantic import JsonValue
@@ -8,6 +9,8 @@ from pydantic import JsonValue
 from mcp_orchestrator.errors import InvalidInputError
 from mcp_orchestrator.saga.values import JsonObject
 from mcp_orchestrator.store.canonical import as_json
+
+T = TypeVar("T")
 
 #: The longest value of a memo, in characters of JSON.
 LONGEST_MEMO = 1_000_000
@@ -38,11 +41,11 @@ class Memos:
     async def run(
         self,
         name: str,
-        fn: Callable[[], Awaitable[JsonValue]],
+        fn: Callable[[], Awaitable[T]],
         *,
         step: int,
-        tell: Callable[[JsonValue], JsonObject] | None = None,
-    ) -> JsonValue:
+        tell: Callable[[T], JsonObject] | None = None,
+    ) -> T:
         """Return what is known under a name, or run the operation and make it known.
 
         Args:
@@ -60,13 +63,14 @@ class Memos:
         while name in self._running:
             await self._running[name].wait()
         if name in known:
-            return known[name]
+            return cast("T", known[name])
         done = self._running[name] = anyio.Event()
         try:
             value = as_json(await fn(), longest=LONGEST_MEMO)
-            await self._record(name, value, tell(value) if tell is not None else None, step)
+            result = cast("T", value)  # JSON is read back as what it was
+            await self._record(name, value, tell(result) if tell is not None else None, step)
             known[name] = value
-            return value
+            return result
         finally:
             del self._running[name]
             done.set()

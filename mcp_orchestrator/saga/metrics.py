@@ -107,6 +107,7 @@ class SagaMetrics:
             EventType.SAGA_COMPLETE: self._on_end,
             EventType.SAGA_FAILED: self._on_end,
             EventType.SAGA_ABORTED: self._on_end,
+            EventType.ABORT_REQUESTED: self._on_abort,
             EventType.STEP_COMPLETE: self._on_step,
             EventType.STEP_FAILED: self._on_step,
             EventType.STEP_RETRY: self._on_step,
@@ -131,8 +132,6 @@ class SagaMetrics:
             handler = self._handlers.get(event.type)
             if handler is not None:
                 handler(record, event)
-            if event.type is EventType.ABORT_REQUESTED:
-                self._on_abort(record, event)
 
     def taken(self, record: SagaRecord) -> None:
         """Count a saga that was read from disk to go on with it here."""
@@ -142,7 +141,7 @@ class SagaMetrics:
         """Count a saga that begins (+1) or stops (-1) running in this process."""
         self.running(self._types(saga_type)).inc(change)
 
-    def _on_start(self, record: SagaRecord, event: SagaEvent) -> None:  # noqa: ARG002
+    def _on_start(self, record: SagaRecord, _event: SagaEvent) -> None:
         self.started(self._types(record.definition.name)).inc()
 
     def _on_end(self, record: SagaRecord, event: SagaEvent) -> None:

@@ -28,7 +28,7 @@ def consequences(
         The intents of the next steps or compensations, or the saga's end; nothing while
         something is in flight, and nothing for a saga that is finished or held.
     """
-    if progress.in_flight() or progress.state.is_finished or progress.held_reason is not None:
+    if progress.in_flight() or progress.is_at_rest:
         return ()
     if progress.state is SagaState.COMPENSATING:
         return _backward(definition, progress, now)
@@ -101,7 +101,7 @@ def is_to_undo(definition: SagaDefinition, progress: SagaProgress, index: int) -
 
 def _end_of_rewind(progress: SagaProgress, now: datetime) -> SagaEvent:
     """Go forward again; the saga fails where a compensation did, with a list for a person."""
-    stuck = [step.name for step in progress.steps if step.rewinding and step.compensation_failures]
+    stuck = progress.stuck()
     if not stuck:
         return SagaEvent(EventType.REWOUND, now)
     error = f"It could not be rewound: undoing {', '.join(stuck)} failed."

@@ -84,12 +84,26 @@ class SagaProgress(NamedTuple):
                 repeated += step.compensation_attempts - 1
         return repeated
 
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether it is finished, or held: nobody goes on with it until a person says so."""
+        return self.state.is_finished or self.held_reason is not None
+
+    def results(self) -> JsonObject:
+        """Return ``{NAME: {"result": …}}`` of the completed steps, to be changed freely."""
+        results = self.context["steps"]
+        return dict(results) if isinstance(results, dict) else {}
+
+    def stuck(self) -> list[str]:
+        """Return the names of the steps that should be rewound and could not be undone."""
+        return [step.name for step in self.steps if step.rewinding and step.compensation_failures]
+
     def in_flight(self) -> list[int]:
         """Return the indexes of the steps whose effect may be happening now."""
         return [index for index, step in enumerate(self.steps) if step.state in _IN_FLIGHT]
 
 
-def begin(definition: SagaDefinition, input: JsonObject) -> SagaProgress:  # noqa: A002
+def begin(definition: SagaDefinition, input: JsonObject) -> SagaProgress:  # noqa: A002 - the word that references use
     """Return the progress of a saga that was only just asked for."""
     steps = tuple(StepProgress(step.name) for step in definition.steps)
     return SagaProgress(steps, {"input": input, "steps": {}})

@@ -1,11 +1,34 @@
 """Looking at sagas as they are on disk, whoever runs them."""
 
+from mcp_orchestrator.saga.catalog import KnownActions
+from mcp_orchestrator.saga.checkpoint import SagaRecord, record_of
 from mcp_orchestrator.saga.states import SagaState
 from mcp_orchestrator.saga.view import AuditEvent, SagaView, audit_event, saga_view
 from mcp_orchestrator.store.audit import Tampering, read_events, verify_saga
 from mcp_orchestrator.store.engine import Database
 from mcp_orchestrator.store.sagas import list_checkpoints, read_checkpoint, read_key
 from mcp_orchestrator.store.sealing import PlainVault, Vault
+
+
+async def read_record(
+    database: Database, vault: Vault, actions: KnownActions, saga_id: str
+) -> SagaRecord:
+    """Return a saga as whoever writes to it holds it.
+
+    Args:
+        database: where it is.
+        vault: opens it if it is encrypted.
+        actions: finds its definition.
+        saga_id: the saga.
+
+    Raises:
+        NotFoundError: there is no such saga.
+        ConfigurationError: it is encrypted, and its master key is not here.
+    """
+    async with database.read() as connection:
+        row = await read_checkpoint(connection, saga_id)
+    definition = actions.definition(row["definition_hash"], row["body"])
+    return record_of(row, definition, await vault.cipher_of(row))
 
 
 class SagaReader:

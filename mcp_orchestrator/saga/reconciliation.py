@@ -3,8 +3,7 @@
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-
-from pydantic import JsonValue
+from typing import TypeVar
 
 from mcp_orchestrator.errors import ConflictError
 from mcp_orchestrator.saga.checkpoint import SagaRecord
@@ -12,6 +11,8 @@ from mcp_orchestrator.saga.planning import arguments_of
 from mcp_orchestrator.saga.states import StepState
 from mcp_orchestrator.saga.step import Action, StepHandle
 from mcp_orchestrator.saga.values import JsonObject
+
+T = TypeVar("T")
 
 _DONE = StepState.COMPLETED
 _UNDONE = {StepState.PENDING, StepState.COMPENSATED, StepState.FAILED}
@@ -73,9 +74,9 @@ class _Nothing:
     async def memo(
         self,
         name: str,
-        fn: Callable[[], Awaitable[JsonValue]],
-        tell: Callable[[JsonValue], JsonObject] | None,
-    ) -> JsonValue:
+        fn: Callable[[], Awaitable[T]],
+        tell: Callable[[T], JsonObject] | None,
+    ) -> T:
         del fn, tell
         raise ConflictError(f"The memo {name!r} cannot be kept: the saga is only looked at.")
 

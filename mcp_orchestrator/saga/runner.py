@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeVar
 
 import anyio
 import anyio.lowlevel
@@ -35,6 +36,8 @@ from mcp_orchestrator.saga.waits import (
 )
 from mcp_orchestrator.store.canonical import as_json
 from mcp_orchestrator.store.sealing import Vault
+
+T = TypeVar("T")
 
 #: The longest result of an action, in characters of JSON: it is part of every checkpoint.
 LONGEST_RESULT = 1_000_000
@@ -125,18 +128,15 @@ class SagaRun:
         while True:
             if self._has_messages:
                 await self._read_inbox()
-            if self._is_at_rest():
+            if self.progress.is_at_rest:
                 return
             if self._is_asleep():
                 await self._around.journal.park(self.record)
                 return
             with anyio.CancelScope() as self._work:
                 await self._work_on()
-                while not (self._has_messages or self._is_at_rest() or self._is_asleep()):
+                while not (self._has_messages or self.progress.is_at_rest or self._is_asleep()):
                     await self._work_on()
-
-    def _is_at_rest(self) -> bool:
-        return self.progress.state.is_finished or self.progress.held_reason is not None
 
     async def _work_on(self) -> None:
         """Bring everything that is in flight, and not a wait, to its end."""
@@ -360,9 +360,9 @@ class _Operations:
     async def memo(
         self,
         name: str,
-        fn: Callable[[], Awaitable[JsonValue]],
-        tell: Callable[[JsonValue], JsonObject] | None,
-    ) -> JsonValue:
+        fn: Callable[[], Awaitable[T]],
+        tell: Callable[[T], JsonObject] | None,
+    ) -> T:
         rewinds = self._run.progress.steps[self._index].rewinds
         unique = f"{name}@{rewinds}" if rewinds else name
         return await self._memos.run(unique, fn, step=self._index, tell=tell)

@@ -17,9 +17,9 @@ class StepOperations(Protocol):
     async def memo(
         self,
         name: str,
-        fn: Callable[[], Awaitable[JsonValue]],
-        tell: Callable[[JsonValue], JsonObject] | None,
-    ) -> JsonValue:
+        fn: Callable[[], Awaitable[T]],
+        tell: Callable[[T], JsonObject] | None,
+    ) -> T:
         """Run a sub-operation once for this saga, and report progress in the same write."""
         ...
 
@@ -97,7 +97,7 @@ class StepHandle:
             InvalidInputError: the operation's result is not JSON.
             StaleLeaseError: another process has taken this saga over.
         """
-        return await self._operations.memo(name, fn, tell)  # type: ignore[arg-type, return-value]
+        return await self._operations.memo(name, fn, tell)
 
     async def report_progress(
         self, message: str, *, current: float | None = None, total: float | None = None

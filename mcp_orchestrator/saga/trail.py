@@ -80,7 +80,7 @@ class Trail:
     def record(self) -> SagaRecord:
         """Return the saga as the events leave it."""
         takeovers = self._record.takeovers
-        if takeovers and any(map(self._clears_takeovers, self.events)):
+        if takeovers and any(event.type in _CLEARS_TAKEOVERS for event in self.events):
             takeovers = 0
         return self._record._replace(
             progress=self.progress,
@@ -88,11 +88,6 @@ class Trail:
             head=self._head,
             takeovers=takeovers,
         )
-
-    def _clears_takeovers(self, event: SagaEvent) -> bool:
-        if event.type is EventType.TAKEOVER:  # its runner died while no action of it was running
-            return not self._record.progress.in_flight()
-        return event.type in _CLEARS_TAKEOVERS
 
     def _row(
         self, event: SagaEvent, before: SagaProgress, after: SagaProgress

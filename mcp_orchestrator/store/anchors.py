@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import RowMapping, insert, select
+from sqlalchemy import Connection, RowMapping, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from mcp_orchestrator.clock import Clock
@@ -21,6 +21,7 @@ from mcp_orchestrator.errors import ConfigurationError, ConflictError
 from mcp_orchestrator.store.audit import settled_end
 from mcp_orchestrator.store.canonical import canonical_json
 from mcp_orchestrator.store.chain import GENESIS
+from mcp_orchestrator.store.commits import GroupCommitter
 from mcp_orchestrator.store.engine import Database
 from mcp_orchestrator.store.schema.sagas import saga_anchors, saga_audit_logs
 
@@ -66,12 +67,18 @@ class AnchorKey:
 
 
 async def write_anchor(
-    database: Database, key: AnchorKey, clock: Clock, *, not_within: timedelta = timedelta()
+    database: Database,
+    committer: GroupCommitter,
+    key: AnchorKey,
+    clock: Clock,
+    *,
+    not_within: timedelta = timedelta(),
 ) -> str | None:
     """Sign every event since the last anchor.
 
     Args:
         database: whose trail.
+        committer: the process's one writer.
         key: what signs.
         clock: the time.
         not_within: how old the last anchor must be for another to be worth it.
@@ -101,12 +108,15 @@ async def write_anchor(
         "key_id": key.key_id,
     }
     anchor["signature"] = key.sign(anchor)
+    await committer.submit(lambda connection: _insert(connection, anchor))
+    return str(anchor["signature"])
+
+
+def _insert(connection: Connection, anchor: Mapping[str, Any]) -> None:
     try:
-        async with database.write() as connection:
-            await connection.execute(insert(saga_anchors).values(anchor))
+        connection.execute(insert(saga_anchors).values(anchor))
     except IntegrityError as error:
         raise ConflictError("Another anchor was written just now.") from error
-    return str(anchor["signature"])
 
 
 async def last_anchor(database: Database) -> RowMapping | None:

@@ -7,13 +7,15 @@ go of the interpreter once for all of them.
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
-from typing import Any
+from typing import Any, Literal
 
 from sqlalchemy import Connection, Dialect, Table, bindparam, insert, update
 
 Row = Mapping[str, object]
 #: The columns of a statement in its order, and what makes the driver's value of each.
 Binders = Sequence[tuple[str, Callable[[Any], Any] | None]]
+
+Verb = Literal["insert", "insert new", "update"]
 
 #: Rows go to SQLite in blocks of these sizes, so that few statements are kept.
 _BLOCKS = (32, 8, 2, 1)
@@ -31,20 +33,16 @@ class BulkWriter:
         self._table = table
         self._names = [column.name for column in table.columns]
         self._key = next(iter(table.primary_key)).name
-        self._statements: dict[tuple[str, str, tuple[str, ...], int], str] = {}
+        self._statements: dict[tuple[str, Verb, tuple[str, ...], int], str] = {}
         self._binders: dict[tuple[str, tuple[str, ...]], Binders] = {}
 
     def insert(self, connection: Connection, rows: Sequence[Row]) -> None:
         """Insert rows, which all have the same columns."""
-        if rows:
-            names = tuple(name for name in self._names if name in rows[0])
-            self._execute(connection, "insert", names, rows)
+        self._insert(connection, "insert", rows)
 
     def insert_new(self, connection: Connection, rows: Sequence[Row]) -> None:
         """Insert rows as ``insert`` does, except those whose key is there already."""
-        if rows:
-            names = tuple(name for name in self._names if name in rows[0])
-            self._execute(connection, "insert new", names, rows)
+        self._insert(connection, "insert new", rows)
 
     def update(self, connection: Connection, rows: Sequence[Row]) -> None:
         """Change rows; the key is among their columns, which may differ from row to row."""
@@ -56,8 +54,13 @@ class BulkWriter:
             names = (*(name for name in self._names if name in changed), self._key)
             self._execute(connection, "update", names, members)
 
+    def _insert(self, connection: Connection, verb: Verb, rows: Sequence[Row]) -> None:
+        if rows:
+            names = tuple(name for name in self._names if name in rows[0])
+            self._execute(connection, verb, names, rows)
+
     def _execute(
-        self, connection: Connection, verb: str, names: tuple[str, ...], rows: Sequence[Row]
+        self, connection: Connection, verb: Verb, names: tuple[str, ...], rows: Sequence[Row]
     ) -> None:
         dialect = connection.dialect
         binders = self._binders_of(dialect, names)
@@ -85,7 +88,7 @@ class BulkWriter:
             self._binders[dialect.name, names] = found
         return found
 
-    def _statement(self, dialect: Dialect, verb: str, names: tuple[str, ...], rows: int) -> str:
+    def _statement(self, dialect: Dialect, verb: Verb, names: tuple[str, ...], rows: int) -> str:
         at = (dialect.name, verb, names, rows)
         if at not in self._statements:
             make = self._change if verb == "update" else self._insertion

@@ -25,15 +25,15 @@ class UtcDateTime(TypeDecorator[datetime]):
     def process_bind_param(
         self,
         value: datetime | None,
-        dialect: Dialect,  # noqa: ARG002
+        dialect: Dialect,  # noqa: ARG002 - the signature is SQLAlchemy's
     ) -> datetime | None:
         """Refuse naive values."""
         return None if value is None else _in_utc(value)
 
-    def process_result_value(  # the signature is SQLAlchemy's
+    def process_result_value(
         self,
         value: datetime | None,
-        dialect: Dialect,  # noqa: ARG002
+        dialect: Dialect,  # noqa: ARG002 - the signature is SQLAlchemy's
     ) -> datetime | None:
         """Return aware UTC values."""
         if value is None:

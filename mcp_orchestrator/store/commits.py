@@ -10,19 +10,18 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Self, TypeVar, cast
 
-import anyio
-from anyio.abc import TaskGroup
 from sqlalchemy.exc import SQLAlchemyError
 
 from mcp_orchestrator.errors import BackendUnavailableError, OrchestratorError
-from mcp_orchestrator.store.engine import Database, open_blocking_engine
+from mcp_orchestrator.store.engine import Database
+from mcp_orchestrator.store.writer_task import WriterTask
 from mcp_orchestrator.store.writer_thread import WriterThread
-from mcp_orchestrator.store.writes import Batch, BatchItem, Item, Unit, UnitItem, write_items
+from mcp_orchestrator.store.writes import Batch, BatchItem, Item, Unit, UnitItem
 
 _DATABASE_ERRORS = (SQLAlchemyError, sqlite3.Error, OSError)
 
 T = TypeVar("T")
-I = TypeVar("I")  # noqa: E741 - an item of a batch
+Given = TypeVar("Given")
 
 
 class GroupCommitter:
@@ -36,23 +35,13 @@ class GroupCommitter:
     """
 
     def __init__(self, database: Database, *, largest_group: int = 256) -> None:
-        self._database = database
-        self._largest_group = largest_group
-        self._waiting: list[Item] = []
-        self._wake = anyio.Event()
+        make = WriterThread if database.is_sqlite else WriterTask
+        self._writer = make(database, _release, largest_group)
         self._closing = False
-        self._tasks: TaskGroup | None = None
-        self._thread: WriterThread | None = None
 
     async def __aenter__(self) -> Self:
         """Start the writer."""
-        if self._database.is_sqlite:
-            engine = open_blocking_engine(self._database)
-            self._thread = WriterThread(engine, _release, self._largest_group)
-            return self
-        self._tasks = anyio.create_task_group()
-        await self._tasks.__aenter__()
-        self._tasks.start_soon(self._write_groups)
+        await self._writer.start()
         return self
 
     async def __aexit__(
@@ -63,12 +52,7 @@ class GroupCommitter:
     ) -> None:
         """Write what is still waiting, then stop."""
         self._closing = True
-        self._wake.set()
-        if self._tasks is not None:
-            await self._tasks.__aexit__(None, None, None)
-        if self._thread is not None:
-            with anyio.CancelScope(shield=True):
-                await self._thread.stop()
+        await self._writer.stop()
 
     async def submit(self, unit: Unit[T]) -> T:
         """Run a unit of writes and return its result once it is durable.
@@ -80,7 +64,7 @@ class GroupCommitter:
         """
         return cast("T", await self._accept(UnitItem(unit, self._promise())))
 
-    async def submit_to(self, batch: Batch[I, T], item: I) -> T:
+    async def submit_to(self, batch: Batch[Given, T], item: Given) -> T:
         """Write one item together with those that others hand to the same batch function.
 
         Args:
@@ -93,7 +77,7 @@ class GroupCommitter:
         """
         return cast("T", await self.post(batch, item))
 
-    def post(self, batch: Batch[I, T], item: I) -> "asyncio.Future[object]":
+    def post(self, batch: Batch[Given, T], item: Given) -> "asyncio.Future[object]":
         """Have an item written soon, for a caller that need not wait until it is on disk.
 
         It is on disk before whatever is handed to ``submit_to`` later.
@@ -118,37 +102,8 @@ class GroupCommitter:
         return asyncio.get_running_loop().create_future()
 
     def _accept(self, item: Item) -> "asyncio.Future[object]":
-        if self._thread is not None:
-            self._thread.put(item)
-        else:
-            self._waiting.append(item)
-            self._wake.set()
+        self._writer.put(item)
         return item.done
-
-    async def _write_groups(self) -> None:
-        with anyio.CancelScope(shield=True):  # a cancelled server still writes what it accepted
-            while self._waiting or not self._closing:
-                if not self._waiting:
-                    self._wake = anyio.Event()
-                    await self._wake.wait()
-                    continue
-                group = self._waiting[: self._largest_group]
-                del self._waiting[: self._largest_group]
-                await self._write_group([item for item in group if not item.done.cancelled()])
-                _release(group)
-
-    async def _write_group(self, group: Sequence[Item]) -> None:
-        if not group:
-            return
-        try:
-            async with self._database.write() as connection:
-                await connection.run_sync(write_items, group)
-        except Exception as error:  # any fault of one unit must not reach its neighbours
-            if len(group) == 1:
-                group[0].outcome = error
-                return
-            for item in group:
-                await self._write_group([item])
 
 
 def _release(group: Sequence[Item]) -> None:

@@ -1,10 +1,12 @@
 """The rows of the sagas' data keys: wrapping all of them anew, and counting them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
-from sqlalchemy import func, select, update
+from sqlalchemy import Connection, func, select, update
 
+from mcp_orchestrator.store.commits import GroupCommitter
 from mcp_orchestrator.store.engine import Database
 from mcp_orchestrator.store.schema.sagas import saga_keys
 from mcp_orchestrator.store.sealing import unknown_master_key
@@ -13,11 +15,16 @@ from mcp_orchestrator.store.wrapping import KeyService, WrappedKey
 _PAGE = 500
 
 
-async def rotate_keys(database: Database, keys: KeyService) -> int:
+async def rotate_keys(database: Database, committer: GroupCommitter, keys: KeyService) -> int:
     """Wrap every data key that is under an older master key anew, under the current one.
 
     Servers may run meanwhile: a data key is replaced only where nobody else has replaced it. What
     was done stays done when it is interrupted.
+
+    Args:
+        database: whose keys.
+        committer: the process's one writer.
+        keys: wraps and unwraps them.
 
     Returns:
         How many were wrapped anew.
@@ -36,13 +43,18 @@ async def rotate_keys(database: Database, keys: KeyService) -> int:
         if not rows:
             return count
         fresh = [(row, await _wrapped_anew(row, keys)) for row in rows]
-        async with database.write() as connection:
-            for row, wrapped in fresh:
-                same = (table.saga_id == row["saga_id"]) & (table.wrapped_key == row["wrapped_key"])
-                values = {"wrapped_key": wrapped.text, "master_key_id": wrapped.master_key_id}
-                changed = await connection.execute(update(saga_keys).where(same).values(values))
-                count += changed.rowcount
+        count += await committer.submit(partial(_replace, fresh=fresh))
         last = rows[-1]["saga_id"]
+
+
+def _replace(connection: Connection, fresh: Sequence[tuple[Mapping[Any, Any], WrappedKey]]) -> int:
+    """Replace data keys that nobody else has replaced, and return how many these were."""
+    table, count = saga_keys.c, 0
+    for row, wrapped in fresh:
+        same = (table.saga_id == row["saga_id"]) & (table.wrapped_key == row["wrapped_key"])
+        values = {"wrapped_key": wrapped.text, "master_key_id": wrapped.master_key_id}
+        count += connection.execute(update(saga_keys).where(same).values(values)).rowcount
+    return count
 
 
 async def _wrapped_anew(row: Mapping[Any, Any], keys: KeyService) -> WrappedKey:

@@ -1,7 +1,7 @@
 """Opening the store: SQLite (WAL, synchronous FULL) or PostgreSQL, one code path above."""
 
 from collections.abc import AsyncGenerator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -67,15 +67,12 @@ class Database:
         async with self.engine.connect() as connection:
             yield connection
 
-    def write(self) -> AbstractAsyncContextManager[AsyncConnection]:
+    @asynccontextmanager
+    async def write(self) -> AsyncGenerator[AsyncConnection]:
         """Give a connection in a write transaction, committed at the end of the block.
 
         Prefer ``GroupCommitter.submit``, which lets concurrent writers share one flush.
         """
-        return self._write()
-
-    @asynccontextmanager
-    async def _write(self) -> AsyncGenerator[AsyncConnection]:
         async with self.engine.connect() as connection:
             await connection.execution_options(begins_writing=True)
             async with connection.begin():

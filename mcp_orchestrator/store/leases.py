@@ -10,10 +10,10 @@ from datetime import datetime, timedelta
 from typing import cast
 
 from sqlalchemy import ColumnElement, Connection, case, delete, exists, func, or_, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mcp_orchestrator.store.schema.sagas import OPEN, saga_checkpoints, saga_inbox, saga_runners
+from mcp_orchestrator.store.upserts import insert_into
 
 #: Runners that have been silent for so long are forgotten.
 _FORGET_AFTER = timedelta(days=1)
@@ -21,8 +21,7 @@ _FORGET_AFTER = timedelta(days=1)
 
 def renew_lease(connection: Connection, runner_id: str, until: datetime) -> None:
     """Create or extend a runner's lease."""
-    make = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
-    row = make(saga_runners).values(runner_id=runner_id, lease_until=until)
+    row = insert_into(connection, saga_runners).values(runner_id=runner_id, lease_until=until)
     changed = row.on_conflict_do_update(
         index_elements=[saga_runners.c.runner_id], set_={"lease_until": until}
     )

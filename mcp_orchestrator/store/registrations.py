@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, RowMapping, Select, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mcp_orchestrator.store.schema.sagas import saga_definitions, saga_registrations
+from mcp_orchestrator.store.upserts import insert_into
 
 
 def add_registration(connection: Connection, definition: Mapping[str, Any]) -> str:
@@ -20,11 +20,12 @@ def add_registration(connection: Connection, definition: Mapping[str, Any]) -> s
     Returns:
         The hash of the definition that has the name and version now.
     """
-    make = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
-    connection.execute(make(saga_definitions).values(definition).on_conflict_do_nothing())
+    body = insert_into(connection, saga_definitions).values(definition)
+    connection.execute(body.on_conflict_do_nothing())
     row = {name: definition[name] for name in ("name", "version", "definition_hash")}
     row["registered_at"] = definition["created_at"]
-    connection.execute(make(saga_registrations).values(row).on_conflict_do_nothing())
+    registration = insert_into(connection, saga_registrations).values(row)
+    connection.execute(registration.on_conflict_do_nothing())
     query = _joined().where(
         saga_registrations.c.name == definition["name"],
         saga_registrations.c.version == definition["version"],

@@ -95,7 +95,10 @@ def write_checkpoints(
     heads = _heads(connection, writes)
     outcomes: dict[int, Exception] = {}
     for write in writes:
-        refusal = (_refuse if write.definition is None else _refuse_new)(connection, write, heads)
+        if write.definition is None:
+            refusal = _refuse(write, heads)
+        else:
+            refusal = _refuse_new(connection, write, heads)
         if refusal is not None:
             outcomes[id(write)] = refusal
     _write(connection, [write for write in writes if id(write) not in outcomes])
@@ -103,11 +106,7 @@ def write_checkpoints(
     return [None if answer is _ALREADY_THERE else answer for answer in answers]
 
 
-def _refuse(
-    connection: Connection,  # noqa: ARG001 - the same arguments as for a new saga
-    write: CheckpointWrite,
-    heads: Heads,
-) -> ConflictError | None:
+def _refuse(write: CheckpointWrite, heads: Heads) -> ConflictError | None:
     head = heads.get(write.saga_id)
     if write.events and head == write.head:
         return _ALREADY_THERE

@@ -16,19 +16,19 @@ SEALED = "$sealed"
 class Cipher(Protocol):
     """Seals and opens the data of one saga. A place binds sealed data to where it stands."""
 
-    def seal_json(self, place: str, text: str) -> CanonicalText:
+    def seal_json(self, place: str, text: str, /) -> CanonicalText:
         """Return a JSON value, given as canonical text, sealed."""
         ...
 
-    def open_json(self, place: str, value: Any) -> Any:
+    def open_json(self, place: str, value: Any, /) -> Any:
         """Return a JSON value as it was; one that is not sealed as it is."""
         ...
 
-    def seal_text(self, place: str, text: str) -> str:
+    def seal_text(self, place: str, text: str, /) -> str:
         """Return a text sealed."""
         ...
 
-    def open_text(self, place: str, text: str) -> str:
+    def open_text(self, place: str, text: str, /) -> str:
         """Return a text as it was; one that is not sealed as it is."""
         ...
 
@@ -36,7 +36,7 @@ class Cipher(Protocol):
 class Vault(Protocol):
     """Makes and finds the ciphers of sagas."""
 
-    async def new_key(self, saga_id: str) -> tuple[Cipher | None, Mapping[str, object] | None]:
+    async def new_key(self, saga_id: str, /) -> tuple[Cipher | None, Mapping[str, object] | None]:
         """Return a new saga's cipher and the columns of its key's row; none for none."""
         ...
 
@@ -52,7 +52,7 @@ class Vault(Protocol):
 class PlainVault:
     """The vault of those who have no master key: new sagas are in plain text."""
 
-    async def new_key(self, saga_id: str) -> tuple[Cipher | None, Mapping[str, object] | None]:  # noqa: ARG002
+    async def new_key(self, _saga_id: str) -> tuple[None, None]:
         """Return nothing."""
         return None, None
 
@@ -72,19 +72,19 @@ class PlainVault:
 class ErasedCipher:
     """What is left of a saga whose data key was destroyed: nothing can be read any more."""
 
-    def seal_json(self, place: str, text: str) -> CanonicalText:  # noqa: ARG002
+    def seal_json(self, _place: str, _text: str) -> CanonicalText:
         """Refuse."""
         raise ConflictError("The saga's data were erased; nothing can be added to it.")
 
-    def open_json(self, place: str, value: Any) -> Any:  # noqa: ARG002
+    def open_json(self, _place: str, value: Any) -> Any:
         """Say that it was erased."""
         return {"erased": True} if is_sealed(value) else value
 
-    def seal_text(self, place: str, text: str) -> str:  # noqa: ARG002
+    def seal_text(self, _place: str, _text: str) -> str:
         """Refuse."""
         raise ConflictError("The saga's data were erased; nothing can be added to it.")
 
-    def open_text(self, place: str, text: str) -> str:  # noqa: ARG002
+    def open_text(self, _place: str, text: str) -> str:
         """Say that it was erased."""
         return "[erased]" if text.startswith(SEALED) else text
 

@@ -11,9 +11,11 @@ import threading
 from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
 
+import anyio
 from anyio import to_thread
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection
 
+from mcp_orchestrator.store.engine import Database, open_blocking_engine
 from mcp_orchestrator.store.writes import Item, write_items
 
 
@@ -21,21 +23,27 @@ class WriterThread:
     """Writes what it is given, as many items in one transaction as are waiting.
 
     Args:
-        engine: the blocking engine of an SQLite file.
+        database: an SQLite file, which the thread opens once more for itself.
         written: told of each group once it is on disk or has failed; called in the event loop.
         largest_group: how many items share one transaction at the most.
     """
 
     def __init__(
-        self, engine: Engine, written: Callable[[Sequence[Item]], None], largest_group: int
+        self, database: Database, written: Callable[[Sequence[Item]], None], largest_group: int
     ) -> None:
-        self._engine = engine
+        self._engine = open_blocking_engine(database)
         self._written = written
         self._largest_group = largest_group
         self._inbox: SimpleQueue[Item | None] = SimpleQueue()
-        self._loop = asyncio.get_running_loop()
         self._connection: Connection | None = None
-        self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
+        self._thread: threading.Thread | None = None
+
+    async def start(self) -> None:
+        """Start the thread."""
+        loop = asyncio.get_running_loop()
+        self._thread = threading.Thread(
+            target=self._run, args=(loop,), name="store-writer", daemon=True
+        )
         self._thread.start()
 
     def put(self, item: Item) -> None:
@@ -45,15 +53,17 @@ class WriterThread:
     async def stop(self) -> None:
         """Write what is waiting, then end the thread."""
         self._inbox.put(None)
-        await to_thread.run_sync(self._thread.join)
+        with anyio.CancelScope(shield=True):
+            if self._thread is not None:
+                await to_thread.run_sync(self._thread.join)
         self._engine.dispose()
 
-    def _run(self) -> None:
+    def _run(self, loop: asyncio.AbstractEventLoop) -> None:
         while (first := self._inbox.get()) is not None:
             group = [first]
             last = self._take_more(group)
             self._write([item for item in group if not item.done.cancelled()])
-            self._loop.call_soon_threadsafe(self._written, group)
+            loop.call_soon_threadsafe(self._written, group)
             if last:
                 break
         if self._connection is not None:

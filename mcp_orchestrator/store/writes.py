@@ -8,14 +8,14 @@ from typing import Any, TypeAlias, TypeVar
 from sqlalchemy import Connection
 
 T = TypeVar("T")
-I = TypeVar("I")  # noqa: E741 - an item of a batch
+Given = TypeVar("Given")
 #: Work done inside the transaction. It may run twice (a failed group is replayed one by one), and
 #: on SQLite in another thread, so it touches nothing but the connection it is given.
 Unit: TypeAlias = Callable[[Connection], T]
 #: Writes of the same kind, done for many callers in a few statements; the outcomes are in the
 #: order of the items, and an exception among them is raised to that item's caller alone. What
 #: holds for a unit holds for it, too.
-Batch: TypeAlias = Callable[[Connection, Sequence[I]], Sequence[T | Exception]]
+Batch: TypeAlias = Callable[[Connection, Sequence[Given]], Sequence[T | Exception]]
 
 
 @dataclass(eq=False, slots=True)

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator
+from collections.abc import AsyncIterator, Generator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -37,6 +37,7 @@ from mcp_orchestrator.store.schema.sagas import saga_checkpoints, saga_runners
 from tests.chaos.saga_process import Outside
 from tests.services.postgres_server import PostgresServer
 from tests.services.process import stop_process
+from tests.services.waiting import until
 
 #: How many sagas the crash test runs; SAGA_CRASHES=2000 for the long one.
 SAGAS = int(os.environ.get("SAGA_CRASHES", "60"))
@@ -116,12 +117,6 @@ async def engine(database: Database, tmp_path: Path) -> AsyncIterator[SagaEngine
         yield SagaEngine(database, committer, Outside(str(tmp_path / "unused")), runner_id="test")
 
 
-async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 90) -> None:
-    with anyio.fail_after(seconds):
-        while not await condition():  # noqa: ASYNC110 - another process does it
-            await anyio.sleep(0.02)
-
-
 def definition(name: str, *last: str) -> SagaDefinition:
     steps = [
         SagaStep("one", "act", "undo", retry=QUICK),
@@ -156,7 +151,7 @@ async def test_every_saga_survives_processes_that_are_killed(
 ) -> None:
     """Runners kill themselves at chosen effects, and PostgreSQL is killed in between."""
     seed = random.SystemRandom().randrange(2**32)
-    print(f"seed {seed}")  # noqa: T201
+    print(f"seed {seed}")  # noqa: T201 - what repeats a failure
     chance = random.Random(seed)
     kinds = [definition("good", "act"), definition("bad", "act", "refuse")]
     ids = [(await engine.start(chance.choice(kinds), {})).saga_id for _ in range(SAGAS)]

@@ -32,14 +32,17 @@ from tests.services.process import await_ready
 
 
 class Effects:
-    """What the steps did."""
+    """What the steps did; ``under_way`` happens once there are 30 effects."""
 
     def __init__(self) -> None:
         self.done: list[tuple[str, str]] = []
+        self.under_way = anyio.Event()
 
     async def act(self, arguments: JsonObject, handle: StepHandle) -> JsonValue:
         await anyio.sleep(0.05)
         self.done.append((handle.saga_id, handle.step_name))
+        if len(self.done) == 30:
+            self.under_way.set()
         return None
 
     def definition(self) -> SagaDefinition:
@@ -85,8 +88,7 @@ async def test_sagas_outlive_a_crash_of_postgresql(crashing_postgres: PostgresSe
     ):
         started = [await engine.start(effects.definition(), {}) for _ in range(20)]
         with anyio.fail_after(90):
-            while len(effects.done) < 30:  # noqa: ASYNC110 - in the middle of things
-                await anyio.sleep(0.005)
+            await effects.under_way.wait()
         server.process.send_signal(signal.SIGQUIT)  # an immediate shutdown is a crash
         server.process.wait()
         with pytest.raises(BackendUnavailableError):

@@ -1,4 +1,4 @@
-"""Queues for the contract tests: each test runs once for every back end."""
+"""Fixtures of the contract tests: queues and saga engines on every back end."""
 
 import uuid
 from collections.abc import AsyncIterator, Iterator
@@ -8,6 +8,10 @@ import pytest
 
 from mcp_orchestrator.clock import SystemClock
 from mcp_orchestrator.queue import TaskQueue
+from mcp_orchestrator.saga import SagaEngine
+from mcp_orchestrator.saga.catalog import NoActions
+from mcp_orchestrator.store.commits import GroupCommitter
+from mcp_orchestrator.store.engine import Database
 from tests.conftest import require
 from tests.services.queue_place import BACK_ENDS_AND_CLUSTER, HandClock, Place, open_place
 from tests.services.redis_cluster import RedisCluster, start_redis_cluster
@@ -42,3 +46,17 @@ async def live_place(
     """A place where time passes, for workers."""
     async with open_place(request, str(request.param), tmp_path, SystemClock()) as opened:
         yield opened
+
+
+@pytest.fixture
+async def committer(database: Database) -> AsyncIterator[GroupCommitter]:
+    """The one writer of a process."""
+    async with GroupCommitter(database) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def engine(database: Database, committer: GroupCommitter) -> AsyncIterator[SagaEngine]:
+    """An engine that runs definitions made of functions."""
+    async with SagaEngine(database, committer, NoActions(), runner_id="test") as running:
+        yield running

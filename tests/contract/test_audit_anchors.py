@@ -13,7 +13,6 @@ from mcp_orchestrator.errors import ConfigurationError
 from mcp_orchestrator.runtime.anchoring import anchor_for_ever
 from mcp_orchestrator.saga import JsonObject, JsonValue, SagaEngine, SagaStep, StepHandle
 from mcp_orchestrator.saga import SagaDefinition as Definition
-from mcp_orchestrator.saga.catalog import NoActions
 from mcp_orchestrator.store.anchors import AnchorKey, last_anchor, verify_anchors, write_anchor
 from mcp_orchestrator.store.audit import verify_all
 from mcp_orchestrator.store.commits import GroupCommitter
@@ -26,16 +25,12 @@ async def nothing(arguments: JsonObject, handle: StepHandle) -> JsonValue:
     return None
 
 
-async def run_sagas(database: Database, count: int) -> list[str]:
+async def run_sagas(engine: SagaEngine, count: int) -> list[str]:
     definition = Definition("anchored", "1", (SagaStep("only", nothing),))
-    async with (
-        GroupCommitter(database) as committer,
-        SagaEngine(database, committer, NoActions(), runner_id="t") as engine,
-    ):
-        ids = [(await engine.start(definition, {})).saga_id for _ in range(count)]
-        for saga_id in ids:
-            await engine.wait_for(saga_id, 20)
-        return ids
+    ids = [(await engine.start(definition, {})).saga_id for _ in range(count)]
+    for saga_id in ids:
+        await engine.wait_for(saga_id, 20)
+    return ids
 
 
 async def execute(database: Database, statement: str) -> None:
@@ -55,23 +50,27 @@ async def faults(database: Database, key: AnchorKey = KEY) -> list[str]:
     return [fault async for fault in verify_anchors(database, key)]
 
 
-async def test_anchors_cover_every_event_once(database: Database) -> None:
+async def test_anchors_cover_every_event_once(
+    database: Database, committer: GroupCommitter, engine: SagaEngine
+) -> None:
     clock = SystemClock()
-    assert await write_anchor(database, KEY, clock) is None
-    await run_sagas(database, 3)
-    first = await write_anchor(database, KEY, clock)
-    assert await write_anchor(database, KEY, clock) is None
-    await run_sagas(database, 2)
-    assert first != await write_anchor(database, KEY, clock)
-    await run_sagas(database, 1)  # what no anchor covers yet is no fault
+    assert await write_anchor(database, committer, KEY, clock) is None
+    await run_sagas(engine, 3)
+    first = await write_anchor(database, committer, KEY, clock)
+    assert await write_anchor(database, committer, KEY, clock) is None
+    await run_sagas(engine, 2)
+    assert first != await write_anchor(database, committer, KEY, clock)
+    await run_sagas(engine, 1)  # what no anchor covers yet is no fault
     assert await faults(database) == []
     assert "another key" in (await faults(database, OTHER))[0]
 
 
 @pytest.mark.parametrize("table", ["saga_audit_logs", "saga_checkpoints", "both"])
-async def test_a_whole_saga_that_is_gone_is_found(database: Database, table: str) -> None:
-    ids = await run_sagas(database, 3)
-    await write_anchor(database, KEY, SystemClock())
+async def test_a_whole_saga_that_is_gone_is_found(
+    database: Database, committer: GroupCommitter, engine: SagaEngine, table: str
+) -> None:
+    ids = await run_sagas(engine, 3)
+    await write_anchor(database, committer, KEY, SystemClock())
     await unguard(database, "saga_audit_logs")
     for gone in ("saga_audit_logs", "saga_checkpoints"):
         if table in {gone, "both"}:
@@ -89,10 +88,12 @@ async def test_a_whole_saga_that_is_gone_is_found(database: Database, table: str
         "UPDATE saga_anchors SET key_id = 'x' WHERE first_id = 1",
     ],
 )
-async def test_a_forged_anchor_is_found(database: Database, change: str) -> None:
+async def test_a_forged_anchor_is_found(
+    database: Database, committer: GroupCommitter, engine: SagaEngine, change: str
+) -> None:
     for _ in range(2):
-        await run_sagas(database, 1)
-        await write_anchor(database, KEY, SystemClock())
+        await run_sagas(engine, 1)
+        await write_anchor(database, committer, KEY, SystemClock())
     with pytest.raises(DBAPIError, match="append-only"):
         await execute(database, change)
     await unguard(database, "saga_anchors")
@@ -123,18 +124,20 @@ class Paced(SystemClock):
         await self.asleep.wait()
 
 
-async def test_a_server_signs_what_has_happened_since(database: Database) -> None:
+async def test_a_server_signs_what_has_happened_since(
+    database: Database, committer: GroupCommitter, engine: SagaEngine
+) -> None:
     clock = Paced()
     removed = ""
-    await run_sagas(database, 1)
+    await run_sagas(engine, 1)
     async with anyio.create_task_group() as tasks:
-        work = partial(anchor_for_ever, database, KEY, clock, every=0.0)
+        work = partial(anchor_for_ever, database, committer, KEY, clock, every=0.0)
         tasks.start_soon(work)
         await clock.asleep.wait()
         first = await last_anchor(database)
         await clock.round()
         assert await last_anchor(database) == first
-        (removed,) = await run_sagas(database, 1)
+        (removed,) = await run_sagas(engine, 1)
         await clock.round()
         assert await last_anchor(database) != first
         tasks.cancel_scope.cancel()
@@ -147,9 +150,11 @@ async def test_a_server_signs_what_has_happened_since(database: Database) -> Non
     assert len(await faults(database)) == 1
 
 
-async def test_of_several_servers_one_signs(database: Database) -> None:
-    await run_sagas(database, 1)
-    assert await write_anchor(database, KEY, SystemClock()) is not None
-    await run_sagas(database, 1)
+async def test_of_several_servers_one_signs(
+    database: Database, committer: GroupCommitter, engine: SagaEngine
+) -> None:
+    await run_sagas(engine, 1)
+    assert await write_anchor(database, committer, KEY, SystemClock()) is not None
+    await run_sagas(engine, 1)
     young = timedelta(days=1)
-    assert await write_anchor(database, KEY, SystemClock(), not_within=young) is None
+    assert await write_anchor(database, committer, KEY, SystemClock(), not_within=young) is None

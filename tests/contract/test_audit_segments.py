@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import text
 
 from mcp_orchestrator.errors import BackendUnavailableError, InvalidInputError
+from mcp_orchestrator.saga import SagaEngine
 from mcp_orchestrator.store.engine import Database
 from mcp_orchestrator.store.segments import (
     Bucket,
@@ -92,14 +93,14 @@ class Interrupted:
 
 @pytest.mark.parametrize("form", ["jsonl", "parquet"])
 async def test_every_event_is_exported_once_whatever_interrupts(
-    database: Database, place: Place, form: SegmentFormat
+    database: Database, engine: SagaEngine, place: Place, form: SegmentFormat
 ) -> None:
-    await run_sagas(database, 3)
+    await run_sagas(engine, 3)
     with pytest.raises(DiedError):
         await export_segments(database, Interrupted(place.destination), form, largest=5)
     assert len(place.events()) == 5
     await export_segments(database, place.destination, form, largest=5)
-    await run_sagas(database, 1)
+    await run_sagas(engine, 1)
     assert await export_segments(database, place.destination, form) > 0
     assert await export_segments(database, place.destination, form) == 0
     async with database.read() as connection:

@@ -71,11 +71,10 @@ def world() -> World:
 
 
 @pytest.fixture
-async def engine(database: Database, world: World) -> AsyncIterator[SagaEngine]:
-    async with (
-        GroupCommitter(database) as committer,
-        SagaEngine(database, committer, world, runner_id="test") as running,
-    ):
+async def engine(
+    database: Database, committer: GroupCommitter, world: World
+) -> AsyncIterator[SagaEngine]:
+    async with SagaEngine(database, committer, world, runner_id="test") as running:
         yield running
 
 

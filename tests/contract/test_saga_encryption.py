@@ -1,10 +1,9 @@
 """Encrypted sagas on both databases: what is on disk, who can read it, rotation and erasure."""
 
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-import anyio
 import pytest
 from sqlalchemy import text
 
@@ -28,6 +27,7 @@ from mcp_orchestrator.store.data_keys import count_by_master_key, rotate_keys
 from mcp_orchestrator.store.engine import Database
 from mcp_orchestrator.store.master_keys import KeyFile, MasterKeys, key_id, parse_keys
 from mcp_orchestrator.store.vault import SagaVault
+from tests.services.waiting import until
 
 SECRET = "Marguerite"
 WHY = Order("she asked for it", "ann")
@@ -53,12 +53,6 @@ GREETING = SagaDefinition("greeting", "1", (SagaStep("greet", greet, retry=NO_RE
 FAILING = SagaDefinition("failing", "1", (SagaStep("refuse", refuse, retry=NO_RETRY),))
 WAIT = SagaStep("wait", "saga.wait_for_signal", arguments={"signal": "go"})
 ASKING = SagaDefinition("asking", "1", (*GREETING.steps, WAIT))
-
-
-@pytest.fixture
-async def committer(database: Database) -> AsyncIterator[GroupCommitter]:
-    async with GroupCommitter(database) as opened:
-        yield opened
 
 
 def engine(database: Database, committer: GroupCommitter, *keys: bytes) -> SagaEngine:
@@ -111,9 +105,11 @@ async def test_an_encrypted_saga_goes_on_in_another_process_that_has_the_key(
 ) -> None:
     async with engine(database, committer, OLD) as first:
         saga_id = (await first.start(ASKING, {"name": SECRET})).saga_id
-        with anyio.fail_after(60):
-            while "wait" not in [s.name for s in (await first.get(saga_id)).steps if s.attempts]:  # noqa: ASYNC110
-                await anyio.sleep(0.01)
+
+        async def waits() -> bool:
+            return (await first.get(saga_id)).steps[1].attempts > 0
+
+        await until(waits)
     async with engine(database, committer) as without:
         with pytest.raises(ConfigurationError, match=f"master key {key_id(OLD)}"):
             await without.get(saga_id)
@@ -141,8 +137,8 @@ async def test_keys_rotate_while_sagas_run(
         file.write_text(f"{NEW.hex()}\n{OLD.hex()}\n")  # the running server sees it by itself
         fresh = (await sagas.start(ASKING, {"name": SECRET})).saga_id
         assert await count_by_master_key(database) == {key_id(OLD): 20, key_id(NEW): 1}
-        assert await rotate_keys(database, KeyFile(file)) == 20
-        assert await rotate_keys(database, KeyFile(file)) == 0
+        assert await rotate_keys(database, committer, KeyFile(file)) == 20
+        assert await rotate_keys(database, committer, KeyFile(file)) == 0
         file.write_text(NEW.hex())
         for saga_id in (*waiting, fresh):
             await sagas.signal(saga_id, "go")

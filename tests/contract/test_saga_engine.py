@@ -1,6 +1,6 @@
 """What the saga engine promises, on both databases."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 import anyio
@@ -34,6 +34,7 @@ from mcp_orchestrator.saga import (
 )
 from mcp_orchestrator.store.commits import GroupCommitter
 from mcp_orchestrator.store.engine import Database
+from tests.services.waiting import until
 
 FAST = RetryPolicy(max_attempts=3, first_delay=0.001, max_delay=0.01)
 
@@ -82,12 +83,6 @@ def world() -> World:
 
 
 @pytest.fixture
-async def committer(database: Database) -> AsyncIterator[GroupCommitter]:
-    async with GroupCommitter(database) as opened:
-        yield opened
-
-
-@pytest.fixture
 async def engine(
     database: Database, committer: GroupCommitter, world: World
 ) -> AsyncIterator[SagaEngine]:
@@ -106,12 +101,6 @@ def undoable(name: str, retry: RetryPolicy = FAST) -> SagaStep:
 async def run(engine: SagaEngine, definition: SagaDefinition, **given: JsonValue) -> SagaView:
     started = await engine.start(definition, given)
     return await engine.wait_for(started.saga_id, 20)
-
-
-async def until(condition: Callable[[], Awaitable[bool]]) -> None:
-    with anyio.fail_after(20):
-        while not await condition():  # noqa: ASYNC110 - another process may be meant
-            await anyio.sleep(0.01)
 
 
 async def test_steps_run_in_order_and_hand_on_their_results(

@@ -1,8 +1,5 @@
 """Forks, edited inputs and approvals, on both databases."""
 
-from collections.abc import AsyncIterator
-
-import anyio
 import pytest
 
 from mcp_orchestrator.errors import (
@@ -25,9 +22,7 @@ from mcp_orchestrator.saga import (
     StepHandle,
     explain,
 )
-from mcp_orchestrator.saga.catalog import NoActions
-from mcp_orchestrator.store.commits import GroupCommitter
-from mcp_orchestrator.store.engine import Database
+from tests.services.waiting import until
 
 WHY = Order("the price was wrong", "ann")
 
@@ -60,15 +55,6 @@ class Shop:
             SagaStep("pay", self.pay, self.undo, retry=NO_RETRY),
         )
         return SagaDefinition("shop", "1", steps)
-
-
-@pytest.fixture
-async def engine(database: Database) -> AsyncIterator[SagaEngine]:
-    async with (
-        GroupCommitter(database) as committer,
-        SagaEngine(database, committer, NoActions(), runner_id="test") as running,
-    ):
-        yield running
 
 
 async def run(engine: SagaEngine, definition: SagaDefinition, price: int) -> SagaView:
@@ -139,9 +125,10 @@ def asking(shop: Shop) -> SagaDefinition:
 
 
 async def waits(engine: SagaEngine, saga_id: str) -> None:
-    with anyio.fail_after(20):
-        while "approval" not in explain(await engine.get(saga_id)).why:  # noqa: ASYNC110
-            await anyio.sleep(0.01)
+    async def asks() -> bool:
+        return "approval" in explain(await engine.get(saga_id)).why
+
+    await until(asks)
 
 
 async def test_a_person_approves_and_the_saga_goes_on(engine: SagaEngine) -> None:

@@ -1,7 +1,5 @@
 """What a person can do by hand, on both databases; and what a saga does when a runner is lost."""
 
-from collections.abc import AsyncIterator
-
 import anyio
 import pytest
 
@@ -25,6 +23,7 @@ from mcp_orchestrator.saga import (
 from mcp_orchestrator.saga.catalog import NoActions
 from mcp_orchestrator.store.commits import GroupCommitter
 from mcp_orchestrator.store.engine import Database
+from tests.services.waiting import until
 
 WHY = Order("the bank is open again", "ann")
 
@@ -61,18 +60,6 @@ class Shop:
             SagaStep("second", self.second, self.undo, retry=NO_RETRY),
         )
         return SagaDefinition("shop", "1", steps)
-
-
-@pytest.fixture
-async def committer(database: Database) -> AsyncIterator[GroupCommitter]:
-    async with GroupCommitter(database) as opened:
-        yield opened
-
-
-@pytest.fixture
-async def engine(database: Database, committer: GroupCommitter) -> AsyncIterator[SagaEngine]:
-    async with SagaEngine(database, committer, NoActions(), runner_id="test") as running:
-        yield running
 
 
 async def run(engine: SagaEngine, definition: SagaDefinition) -> SagaView:
@@ -259,9 +246,11 @@ async def test_a_held_saga_can_be_aborted(database: Database, committer: GroupCo
         engine.admit(definition)
         assert (await engine.wait_for(saga_id, 20)).held_reason is not None
         await engine.abort(saga_id, "no longer wanted")
-        with anyio.fail_after(20):
-            while (await engine.get(saga_id)).state is not SagaState.ABORTED:  # noqa: ASYNC110
-                await anyio.sleep(0.02)
+
+        async def aborted() -> bool:
+            return (await engine.get(saga_id)).state is SagaState.ABORTED
+
+        await until(aborted)
 
 
 async def test_an_abort_reaches_a_saga_in_another_process(

@@ -1,7 +1,5 @@
 """Definitions kept under a name and a version, on both databases."""
 
-from collections.abc import AsyncIterator
-
 import pytest
 
 from mcp_orchestrator.errors import (
@@ -45,12 +43,6 @@ def saying(version: str, word: str) -> SagaDefinition:
     return SagaDefinition(
         "greeting", version, (WAIT, SagaStep("say", "say", arguments={"text": word}))
     )
-
-
-@pytest.fixture
-async def committer(database: Database) -> AsyncIterator[GroupCommitter]:
-    async with GroupCommitter(database) as opened:
-        yield opened
 
 
 def engine(database: Database, committer: GroupCommitter) -> SagaEngine:

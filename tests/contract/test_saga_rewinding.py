@@ -1,7 +1,5 @@
 """Taking a saga back to a step and letting it go forward again, on both databases."""
 
-from collections.abc import AsyncIterator
-
 import pytest
 
 from mcp_orchestrator.errors import ConflictError, InvalidInputError
@@ -60,15 +58,6 @@ class Shop:
             SagaStep("d", self.act, self.undo, arguments=price),
         )
         return SagaDefinition("shop", "1", steps)
-
-
-@pytest.fixture
-async def engine(database: Database) -> AsyncIterator[SagaEngine]:
-    async with (
-        GroupCommitter(database) as committer,
-        SagaEngine(database, committer, NoActions(), runner_id="test") as running,
-    ):
-        yield running
 
 
 async def run(engine: SagaEngine, shop: Shop) -> SagaView:

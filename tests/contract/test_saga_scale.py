@@ -1,6 +1,7 @@
 """What must not grow with the number of finished sagas."""
 
 from datetime import timedelta
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -26,12 +27,12 @@ def test_sagas_of_one_moment_have_different_ids() -> None:
 
 
 async def test_looking_for_work_does_not_walk_finished_sagas(database: Database) -> None:
-    asked: list[tuple[str, object]] = []
+    asked: list[tuple[str, Any]] = []
 
-    @event.listens_for(database.engine.sync_engine, "before_cursor_execute")
-    def keep(*given: object) -> None:  # pyright: ignore[reportUnusedFunction]
-        asked.append((str(given[2]), given[3]))
+    def keep(*given: Any) -> None:
+        asked.append((given[2], given[3]))
 
+    event.listen(database.engine.sync_engine, "before_cursor_execute", keep)
     async with database.write() as connection:
         await connection.execute(text(FINISHED if database.is_sqlite else FINISHED_ON_POSTGRESQL))
     if not database.is_sqlite:
@@ -44,7 +45,7 @@ async def test_looking_for_work_does_not_walk_finished_sagas(database: Database)
         await next_wake(connection, NOW)
         explain = "EXPLAIN QUERY PLAN" if database.is_sqlite else "EXPLAIN"
         for sql, parameters in asked.copy():
-            plan = await connection.exec_driver_sql(f"{explain} {sql}", parameters)  # type: ignore[arg-type]
+            plan = await connection.exec_driver_sql(f"{explain} {sql}", parameters)
             lines = " ".join(str(row) for row in plan)
             assert "ix_saga_checkpoints_open" in lines, lines
 

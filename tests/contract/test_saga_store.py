@@ -1,6 +1,5 @@
 """What the databases themselves refuse, and what tampering looks like."""
 
-from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import anyio
@@ -37,12 +36,6 @@ async def act(arguments: JsonObject, handle: StepHandle) -> JsonValue:
 
 
 DEFINITION = SagaDefinition("kept", "1", (SagaStep("one", act, act), SagaStep("two", act)))
-
-
-@pytest.fixture
-async def committer(database: Database) -> AsyncIterator[GroupCommitter]:
-    async with GroupCommitter(database) as opened:
-        yield opened
 
 
 @pytest.fixture

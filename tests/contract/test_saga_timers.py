@@ -1,13 +1,11 @@
 """Waits that outlast processes, and leases, under a clock that the test sets."""
 
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import pairwise
 
 import anyio
 import anyio.lowlevel
-import pytest
 
 from mcp_orchestrator.clock import SystemClock
 from mcp_orchestrator.saga import (
@@ -26,6 +24,7 @@ from mcp_orchestrator.saga.catalog import NoActions
 from mcp_orchestrator.store.commits import GroupCommitter
 from mcp_orchestrator.store.engine import Database
 from mcp_orchestrator.store.leases import claim
+from tests.services.waiting import until
 
 
 class SetClock:
@@ -53,16 +52,10 @@ class SetClock:
 
     def advance(self, seconds: float) -> None:
         self._now += timedelta(seconds=seconds)
-        for until, woken in self._sleepers:
-            if until <= self._now:
+        for due, woken in self._sleepers:
+            if due <= self._now:
                 woken.set()
         self._sleepers = [sleeper for sleeper in self._sleepers if not sleeper[1].is_set()]
-
-
-@pytest.fixture
-async def committer(database: Database) -> AsyncIterator[GroupCommitter]:
-    async with GroupCommitter(database) as opened:
-        yield opened
 
 
 async def reaches(
@@ -94,9 +87,11 @@ async def test_a_saga_sleeps_for_days_across_restarts(
 
     async with engine() as one:
         saga_id = (await one.start(definition, {})).saga_id
-        with anyio.fail_after(20):
-            while (await one.get(saga_id)).lease_owner is not None:  # noqa: ASYNC110
-                await anyio.sleep(0.005)
+
+        async def parked() -> bool:
+            return (await one.get(saga_id)).lease_owner is None
+
+        await until(parked)
     clock.advance(86399)
     async with engine() as two:
         await anyio.sleep(0.05)

@@ -5,13 +5,13 @@ import sqlite3
 import subprocess
 from pathlib import Path
 
-import anyio
 import pytest
 from mcp import Client
 
 from mcp_orchestrator.store.engine import Database, open_engine, sqlite_url
 from mcp_orchestrator.store.export import export_audit
 from tests.services.orchestrator import call, command, connect, environment
+from tests.services.waiting import until
 
 WAITING = [
     {
@@ -176,10 +176,12 @@ async def test_sagas_are_encrypted_rotated_and_erased_beside_a_server_that_ancho
         told = run(tmp_path, "saga", "erase", saga_id, "--reason", "asked for", settings=keys)
         assert "erased" in told
         assert "LIS" not in run(tmp_path, "audit", "show", saga_id, settings=keys)
-        query = "SELECT count(*) FROM saga_anchors"
-        with anyio.fail_after(60):
-            while not sqlite3.connect(database_file).execute(query).fetchone()[0]:  # noqa: ASYNC110 - the server writes it
-                await anyio.sleep(0.05)
+
+        async def anchored() -> bool:
+            query = "SELECT count(*) FROM saga_anchors"
+            return bool(sqlite3.connect(database_file).execute(query).fetchone()[0])
+
+        await until(anchored)
         checked = run(tmp_path, "doctor", settings=keys)
     assert "0 sagas under master key" in checked
     assert "signed every 1 s; event" in checked

@@ -45,30 +45,28 @@ def _renewed(step: StepProgress) -> StepProgress:
     )
 
 
-def manual_compensate(progress: SagaProgress, event: SagaEvent) -> SagaProgress:  # noqa: ARG001
+def manual_compensate(progress: SagaProgress, _event: SagaEvent) -> SagaProgress:
     """Undo what is completed, and once more what could not be undone."""
     failed = progress.goal is SagaState.FAILED
-    steps = tuple(
-        step._replace(
-            state=move_step(step.state, StepState.COMPLETED),
-            compensation_failures=0,
-            compensation_error=None,
-        )
-        if step.state is StepState.FAILED and step.compensation_failures
-        else step
-        for step in progress.steps
-    )
     return progress._replace(
         state=move_saga(progress.state, SagaState.COMPENSATING),
         goal=SagaState.FAILED if failed else SagaState.ABORTED,
-        steps=steps,
+        steps=tuple(_undone_once_more(step) for step in progress.steps),
         needs_person=(),
         held_reason=None,
         finished_at=None,
     )
 
 
-def manual_resolve(progress: SagaProgress, event: SagaEvent) -> SagaProgress:  # noqa: ARG001
+def _undone_once_more(step: StepProgress) -> StepProgress:
+    """Take a step whose undoing had failed as completed, so that it is undone anew."""
+    if step.state is not StepState.FAILED or not step.compensation_failures:
+        return step
+    completed = move_step(step.state, StepState.COMPLETED)
+    return step._replace(state=completed, compensation_failures=0, compensation_error=None)
+
+
+def manual_resolve(progress: SagaProgress, _event: SagaEvent) -> SagaProgress:
     """Take what needed a person as settled."""
     return progress._replace(needs_person=())
 
@@ -100,22 +98,18 @@ def manual_rewind(progress: SagaProgress, event: SagaEvent) -> SagaProgress:
 
 def _going_back(step: StepProgress) -> StepProgress:
     """Mark a step for being undone; one whose undoing had failed is to be undone once more."""
-    if step.state is StepState.FAILED and step.compensation_failures:
-        completed = move_step(step.state, StepState.COMPLETED)
-        step = step._replace(state=completed, compensation_failures=0, compensation_error=None)
+    step = _undone_once_more(step)
     if step.state is StepState.EXECUTING:  # a person has said that it did not happen
         step = _renewed(step)
     return step._replace(rewinding=True)
 
 
-def rewound(progress: SagaProgress, event: SagaEvent) -> SagaProgress:  # noqa: ARG001
+def rewound(progress: SagaProgress, _event: SagaEvent) -> SagaProgress:
     """Go forward again: everything that was to be undone is."""
-    stuck = [step.name for step in progress.steps if step.rewinding and step.compensation_failures]
     going_back = progress.state is SagaState.COMPENSATING
-    if stuck or not going_back or progress.goal is not SagaState.COMPLETED:
+    if progress.stuck() or not going_back or progress.goal is not SagaState.COMPLETED:
         raise ConflictError("The saga is not being rewound, or something could not be undone.")
-    earlier = progress.context["steps"]
-    results: JsonObject = dict(earlier) if isinstance(earlier, dict) else {}
+    results = progress.results()
     for step in progress.steps:
         if step.rewinding:
             results.pop(step.name, None)
@@ -140,14 +134,14 @@ def _again(step: StepProgress) -> StepProgress:
     )
 
 
-def erased(progress: SagaProgress, event: SagaEvent) -> SagaProgress:  # noqa: ARG001
+def erased(progress: SagaProgress, _event: SagaEvent) -> SagaProgress:
     """Forget what the saga knew; which steps were done and undone stays."""
     steps = tuple(step._replace(error=None, compensation_error=None) for step in progress.steps)
     blank: JsonObject = {"input": {}, "steps": {}}
     return progress._replace(steps=steps, context=blank, error=None, needs_person=())
 
 
-def released(progress: SagaProgress, event: SagaEvent) -> SagaProgress:  # noqa: ARG001
+def released(progress: SagaProgress, _event: SagaEvent) -> SagaProgress:
     """Go on; a person has said that what is still in flight did not happen."""
     steps = tuple(
         _renewed(step) if step.state is StepState.EXECUTING else step for step in progress.steps
