@@ -11,6 +11,7 @@ from mcp_orchestrator.runtime.encryption import open_vault
 from mcp_orchestrator.runtime.parts import open_store
 from mcp_orchestrator.saga import SagaEngine
 from mcp_orchestrator.settings import Settings
+from mcp_orchestrator.store.commits import GroupCommitter
 from mcp_orchestrator.store.engine import Database
 from mcp_orchestrator.store.vault import SagaVault
 

@@ -79,9 +79,15 @@ class Outside:
         return await self.act(arguments, handle)
 
     async def block(self, arguments: JsonObject, handle: StepHandle) -> JsonValue:
+        """Keep the event loop from all else, computing.
+
+        It computes for longer than the interpreter's switch interval between looks at the gate:
+        a loop that lets go of the interpreter's lock more often, and wants it back at once,
+        starves every other thread, and that is not what is tested here.
+        """
         self.write("blocking", handle.saga_id, handle.step_name)
         while not os.path.exists(self._gate):  # noqa: ASYNC240, PTH110 - the event loop stands still
-            for _ in range(10_000):  # see below
+            for _ in range(10_000):
                 sum(range(1_000))
         self.write("did", handle.saga_id, handle.step_name)
         return None

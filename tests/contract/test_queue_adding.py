@@ -94,7 +94,8 @@ async def test_bad_input_writes_nothing(
     place: Place[HandClock], fields: dict[str, Any], error: type[Exception]
 ) -> None:
     queue = await place.queue(max_payload_bytes=1000)
-    bad = NewTask(**({"task_type": "t", "payload": {}} | fields))
+    whole: dict[str, Any] = {"task_type": "t", "payload": {}}
+    bad = NewTask(**(whole | fields))
     with pytest.raises(error):
         await queue.add_tasks([NewTask("t", {}), bad])
     assert await queue.list_tasks() == []

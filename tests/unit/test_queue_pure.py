@@ -203,7 +203,7 @@ def test_a_bad_redis_url_is_named(url: str) -> None:
         (TaskPriority.CRITICAL, True, False),
     ],
 )
-def test_only_a_run_that_goes_on_can_be_preempted_and_once(
+async def test_only_a_run_that_goes_on_can_be_preempted_and_once(
     priority: TaskPriority, preemptible: bool, allowed: bool
 ) -> None:
     now = datetime(2030, 1, 1, tzinfo=UTC)
