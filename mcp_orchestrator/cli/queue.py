@@ -9,18 +9,10 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from mcp_orchestrator.cli.queue_tables import stats_table, task_details, task_table
 from mcp_orchestrator.cli.running import DataDir, run_until_done, settings_from
 from mcp_orchestrator.errors import InvalidInputError
-from mcp_orchestrator.queue import (
-    LimitStats,
-    QueueStats,
-    Rate,
-    Task,
-    TaskFilter,
-    TaskPriority,
-    TaskQueue,
-    TaskStatus,
-)
+from mcp_orchestrator.queue import Rate, TaskFilter, TaskPriority, TaskQueue, TaskStatus
 from mcp_orchestrator.runtime import open_queue
 
 app = typer.Typer(help="Look into the task queue and put it right.", no_args_is_help=True)
@@ -36,7 +28,7 @@ def stats(watch: Watch = False, data_dir: DataDir = None) -> None:
     """Show depth and age by priority, counts by status, and the workers."""
 
     async def draw(queue: TaskQueue) -> Table:
-        return _stats_table(await queue.stats())
+        return stats_table(await queue.stats())
 
     _with_queue(lambda queue: _show(queue, draw, watch=watch), data_dir=data_dir)
 
@@ -53,7 +45,7 @@ def list_tasks(
 
     async def draw(queue: TaskQueue) -> Table:
         wanted = TaskFilter(status=status, task_type=task_type, limit=limit)
-        return _task_table(await queue.list_tasks(wanted))
+        return task_table(await queue.list_tasks(wanted))
 
     _with_queue(lambda queue: _show(queue, draw, watch=watch), data_dir=data_dir)
 
@@ -63,7 +55,7 @@ def show(task_id: str, data_dir: DataDir = None) -> None:
     """Show one task with its payload, result, error and history."""
 
     async def work(queue: TaskQueue) -> None:
-        Console(soft_wrap=True).print(await queue.get_task(task_id))
+        Console().print(task_details(await queue.get_task(task_id)))
 
     _with_queue(work, data_dir=data_dir)
 
@@ -93,10 +85,10 @@ def retry(
     async def work(queue: TaskQueue) -> None:
         if task_id is not None:
             await queue.dead_letters.retry(task_id)
-            typer.echo("1 task will be tried again")
+            count = 1
         else:
             count = await queue.dead_letters.retry_all(task_type)
-            typer.echo(f"{count} tasks will be tried again")
+        typer.echo(f"{count} {'task' if count == 1 else 'tasks'} will be tried again")
 
     _with_queue(work, data_dir=data_dir)
 
@@ -169,49 +161,3 @@ async def _show(
 
 def _type_or_priority(what: str) -> str | TaskPriority:
     return TaskPriority[what] if what in TaskPriority.__members__ else what
-
-
-def _stats_table(stats: QueueStats) -> Table:
-    table = Table(title=f"queue on {stats.backend}", title_justify="left")
-    for heading in ("", "count", "oldest, s", "detail"):
-        table.add_column(heading)
-    for priority, one in sorted(stats.by_priority.items(), reverse=True):
-        age = "" if one.oldest_age is None else f"{one.oldest_age:.1f}"
-        paused = "paused" if priority in stats.paused_priorities else ""
-        table.add_row(f"waiting {priority.name}", str(one.waiting), age, paused)
-    for status, count in stats.by_status.items():
-        table.add_row(status.value, str(count), "", "")
-    for worker in stats.workers:
-        running = f"{len(worker.running)} of {worker.concurrency}"
-        table.add_row(f"worker {worker.worker_id}", running, "", ", ".join(worker.running))
-    for task_type in stats.paused_types:
-        table.add_row(f"type {task_type}", "", "", "paused")
-    for one in stats.limits:
-        table.add_row(f"type {one.task_type}", "", "", _limit_text(one))
-    return table
-
-
-def _limit_text(one: LimitStats) -> str:
-    bounds: list[str] = []
-    if one.limit.concurrency is not None:
-        bounds.append(f"{one.running} of {one.limit.concurrency} running")
-    if (rate := one.limit.rate) is not None:
-        bounds.append(f"{one.started} of {rate.starts} started in {rate.seconds:g} s")
-    return ", ".join(bounds)
-
-
-def _task_table(tasks: list[Task]) -> Table:
-    table = Table()
-    for heading in ("task", "type", "status", "priority", "attempt", "created", "error"):
-        table.add_column(heading, overflow="fold")
-    for task in tasks:
-        table.add_row(
-            task.task_id,
-            task.task_type,
-            task.status.value,
-            task.priority.name,
-            str(task.attempt),
-            task.created_at.isoformat(timespec="seconds"),
-            task.error or "",
-        )
-    return table

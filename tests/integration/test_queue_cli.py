@@ -2,10 +2,13 @@
 
 import os
 import pty
+import re
 import signal
 import subprocess
 from pathlib import Path
 
+from mcp_orchestrator.runtime import open_queue
+from mcp_orchestrator.settings import Settings
 from tests.services.orchestrator import command, environment
 
 RULE = '{"name":"r","pattern":"a.*","target":{"kind":"task","task_type":"travel.write_itinerary"}}'
@@ -82,3 +85,26 @@ def test_a_watched_table_shows_what_changes_until_it_is_interrupted(tmp_path: Pa
     watching.wait(30)
     assert "Traceback" not in seen
     os.close(screen)
+
+
+async def test_a_dead_task_is_shown_tried_again_and_cancelled(tmp_path: Path) -> None:
+    async with open_queue(Settings(data_dir=tmp_path)) as queue:
+        added = await queue.add_task("mail", {"to": "Zoë"}, max_retries=0)
+        async for message_id, task in queue.consume_tasks("w1"):
+            await queue.fail_task(message_id, "no such [address]", task)
+            break
+    assert added.task_id in run(tmp_path, "queue", "list", "--status", "dead_letter").stdout
+    shown = run(tmp_path, "queue", "show", added.task_id).stdout
+    for line in (
+        "status  +dead_letter",
+        "error  +no such \\[address\\]",
+        ".*Zoë",
+        ".*attempt_failed",
+    ):
+        assert re.search(f"^{line}", shown, re.MULTILINE), shown
+    again = run(tmp_path, "queue", "retry", "--type", "mail")
+    assert again.stdout == "1 task will be tried again\n"
+    assert run(tmp_path, "queue", "cancel", added.task_id).stdout == f"{added.task_id}: cancelled\n"
+    unknown = run(tmp_path, "queue", "show", "task_nowhere")
+    assert unknown.returncode == 2
+    assert "task_nowhere" in unknown.stderr
