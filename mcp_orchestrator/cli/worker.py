@@ -16,6 +16,8 @@ from anyio.abc import Process
 from mcp_orchestrator.cli.running import DataDir, LogLevel, run_until_done, settings_from
 from mcp_orchestrator.clock import SystemClock
 from mcp_orchestrator.runtime import open_runtime
+from mcp_orchestrator.server import build_server
+from mcp_orchestrator.server.auth.refusals import Refusals
 from mcp_orchestrator.settings import Settings
 from mcp_orchestrator.shutdown import until_signalled
 
@@ -80,7 +82,9 @@ async def _work(settings: Settings, parent: int | None) -> None:
             await SystemClock().sleep(_PARENT_LOOK)
         _log.warning("The supervisor %d is gone; stopping.", parent)
 
-    async with open_runtime(settings):
+    everything = {"toolsets": ["all"], "read_only": False}
+    async with open_runtime(settings.model_copy(update=everything)) as runtime:
+        build_server(runtime, Refusals(runtime.metrics))  # its tools also run as queued tasks
         await until_signalled(stay)
 
 

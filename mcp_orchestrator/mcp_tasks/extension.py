@@ -61,7 +61,7 @@ class Tasks(Extension):
         if not _declared(ctx):
             if backend.requires(params.name):
                 require_client_extension(ctx, IDENTIFIER)
-            return await call_next(ctx)
+            return await backend.answer(params, ctx, call_next)
         begun = await backend.begin(params, ctx, call_next)
         return begun.created() if isinstance(begun, McpTask) else begun
 

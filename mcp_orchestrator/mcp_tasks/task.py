@@ -101,6 +101,16 @@ class TaskBackend(Protocol):
         """
         ...
 
+    async def answer(
+        self, params: CallToolRequestParams, ctx: Context, call_next: CallNext
+    ) -> HandlerResult:
+        """Answer a call whose client takes no tasks: by ``call_next``, unless that takes too long.
+
+        Returns:
+            The call's ordinary result, or one that says how to ask for it later.
+        """
+        ...
+
     async def get(self, task_id: str) -> McpTask | None:
         """Return a task of the caller's, or None."""
         ...

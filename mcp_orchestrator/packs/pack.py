@@ -36,6 +36,7 @@ class Pack:
         self.probes: dict[str, str] = {}
         self.handlers: dict[str, TypedFunction[TaskContext]] = {}
         self.tools: dict[str, Callable[..., Awaitable[object]]] = {}
+        self.long_tools: set[str] = set()
         self.rules: list[SignalRule] = []
         self.prompts: dict[str, Callable[..., str]] = {}
         self._folder: Path | None = None
@@ -147,11 +148,21 @@ class Pack:
 
         return register
 
-    def tool(self, *, name: str | None = None) -> Callable[[F], F]:
-        """Register an MCP tool called ``pack_name``; its docstring is its description."""
+    def tool(self, *, name: str | None = None, long: bool = False) -> Callable[[F], F]:
+        """Register an MCP tool called ``pack_name``; its docstring is its description.
+
+        Args:
+            name: the name after the pack's; the function's own by default.
+            long: it may take longer than a host waits. Its calls are then queued: clients that
+                know MCP tasks get one, others an answer or, after 50 s, the id of the task. It
+                may be called again after a crash.
+        """
 
         def register(function: F) -> F:
-            self.tools[self._full_name(name, function).replace(".", "_")] = function
+            full = self._full_name(name, function).replace(".", "_")
+            self.tools[full] = function
+            if long:
+                self.long_tools.add(full)
             return function
 
         return register

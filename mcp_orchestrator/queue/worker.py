@@ -100,6 +100,10 @@ class Worker:
         self._stopping = True
         self._taking.cancel()
 
+    def add_handlers(self, handlers: Mapping[str, TaskHandler]) -> None:
+        """Take tasks of these types too, from the next look at the queue on."""
+        self._handlers.update(handlers)
+
     def describe(self) -> WorkerInfo:
         """Return what the registry of workers shows of this one."""
         return WorkerInfo(

@@ -19,7 +19,14 @@ from mcp_orchestrator.codeloop import CodeLoop, Deliveries, Roles
 from mcp_orchestrator.errors import OrchestratorError, SandboxUnavailableError
 from mcp_orchestrator.packs import LoadedPack, Registry, load_packs
 from mcp_orchestrator.packs.loader import pack_folders
-from mcp_orchestrator.queue import QueueMetrics, Scheduler, SignalRouter, TaskQueue, Worker
+from mcp_orchestrator.queue import (
+    QueueMetrics,
+    Scheduler,
+    SignalRouter,
+    TaskHandler,
+    TaskQueue,
+    Worker,
+)
 from mcp_orchestrator.runtime.anchoring import anchor_for_ever
 from mcp_orchestrator.runtime.encryption import open_vault, read_anchor_key
 from mcp_orchestrator.runtime.handlers import chosen_handlers, sandbox_handler
@@ -27,6 +34,7 @@ from mcp_orchestrator.runtime.no_sandbox import NoBackend
 from mcp_orchestrator.runtime.parts import build_queue, open_store
 from mcp_orchestrator.runtime.providers import ProviderFactory, Providers
 from mcp_orchestrator.runtime.queue_step import QUEUE_STEP, queue_action
+from mcp_orchestrator.runtime.serving import Serving, open_serving
 from mcp_orchestrator.runtime.signals import SagasOfSignals
 from mcp_orchestrator.saga import SagaEngine, SagaMetrics
 from mcp_orchestrator.sandbox import Profiles, RiskPolicy, Sandbox, SandboxMetrics, open_sandbox
@@ -73,6 +81,19 @@ class Runtime:
     tokens: TokenStore
     vault: SagaVault | None
     anchor_key: AnchorKey | None
+    serving: Serving
+
+    def offer_handler(self, task_type: str, handler: TaskHandler) -> bool:
+        """Let this process's worker run tasks of a type that only a floor above can run.
+
+        Nobody can add such tasks by name, since the registry does not know the type.
+
+        Returns:
+            Whether this process works on them: it has a worker, and the settings choose the type.
+        """
+        chosen = chosen_handlers({task_type: handler}, self.settings.worker_types)
+        self.worker.add_handlers(chosen)
+        return self.settings.embedded_worker and bool(chosen)
 
 
 @asynccontextmanager
@@ -178,7 +199,7 @@ async def _build(settings: Settings, clock: Clock, stack: AsyncExitStack) -> Run
         settings, clock, database, committer, registry, packs, queue, worker, signals, schedules,
         sagas, sandbox, providers, roles, mailbox, ledger, deliveries, metrics, runs,
         TokenStore(database, committer, clock),
-        vault, read_anchor_key(settings),
+        vault, read_anchor_key(settings), await open_serving(database, committer, clock),
     )  # fmt: skip
 
 

@@ -1,14 +1,14 @@
 """The server object: every toolset, resource and prompt on one MCP server."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection
 from typing import Final
 
 from mcp.server import MCPServer
 
 from mcp_orchestrator import __version__
 from mcp_orchestrator.errors import ConfigurationError
-from mcp_orchestrator.mcp_tasks import TaskBackend, Tasks
+from mcp_orchestrator.mcp_tasks import Tasks
 from mcp_orchestrator.packs import Pack
 from mcp_orchestrator.runtime import Runtime
 from mcp_orchestrator.server import prompts, recent, resources
@@ -17,6 +17,7 @@ from mcp_orchestrator.server.auth.guard import Guard
 from mcp_orchestrator.server.auth.refusals import Refusals
 from mcp_orchestrator.server.definitions import ConciseServer
 from mcp_orchestrator.server.durable_tasks import DurableTasks
+from mcp_orchestrator.server.long_calls import LongCalls
 from mcp_orchestrator.server.owned import Workspace, workspace_of
 from mcp_orchestrator.server.selection import ALL, DEFAULT, Selection
 from mcp_orchestrator.server.toolsets import (
@@ -55,19 +56,53 @@ TOOLSETS: Final[dict[str, Callable[[MCPServer[None], Workspace], None]]] = {
 }
 
 
+#: Tools that may take long and whose work is not written down otherwise.
+LONG_TOOLS: Final = frozenset(
+    {
+        "codegen_complete",
+        "codegen_fix",
+        "codegen_generate",
+        "reasoning_ask",
+        "reasoning_search",
+        "sandbox_execute",
+        "sandbox_run_tests",
+    }
+)
+
+
 def build_server(
-    runtime: Runtime, refusals: Refusals, *, more_tasks: Sequence[TaskBackend] = ()
-) -> MCPServer[None]:
+    runtime: Runtime,
+    refusals: Refusals,
+    *,
+    more_long_tools: Collection[str] = (),
+    always_tasks: Collection[str] = (),
+    asking_first: Collection[str] = (),
+) -> ConciseServer:
     """Put every tool, resource and prompt on a new server object.
 
     Args:
         runtime: what they work with, each call narrowed to its caller.
         refusals: where refused requests are counted.
-        more_tasks: who else makes MCP tasks of calls, besides sagas and the queue.
+        more_long_tools: tools that will be added and may take long, by name.
+        always_tasks: those of them whose every call is an MCP task.
+        asking_first: those of them that ask before they become one.
     """
     settings = runtime.settings
     workspace = workspace_of(runtime, refusals)
     watch = ResourceWatch(runtime.clock)
+    packs = [loaded.pack for loaded in runtime.packs if loaded.pack]
+    of_packs = {name for pack in packs for name in pack.long_tools}
+    long_calls = LongCalls(
+        runtime.queue,
+        workspace.queue,
+        runtime.serving.questions,
+        runtime.clock,
+        tools=LONG_TOOLS.union(of_packs, more_long_tools),
+        always=always_tasks,
+        asking_first=asking_first,
+        bounded=_outlasting(runtime) | of_packs,
+        patience=settings.longest_call_seconds,
+    )
     server = ConciseServer(
         NAME,
         _selection(runtime),
@@ -77,7 +112,7 @@ def build_server(
         log_level=settings.log_level,
         auth=auth_settings(settings),
         token_verifier=build_verifier(settings, runtime.tokens, runtime.clock),
-        extensions=[Tasks([DurableTasks(workspace), *more_tasks])],
+        extensions=[Tasks([DurableTasks(workspace), long_calls])],
         subscriptions=watch.bus,
         lifespan=watch.lifespan,
     )
@@ -86,12 +121,23 @@ def build_server(
     for toolset, register in TOOLSETS.items():
         server.begin_toolset(toolset)
         register(server, workspace)
-    for pack in (loaded.pack for loaded in runtime.packs if loaded.pack):
+    for pack in packs:
         _add_pack(server, pack)
+    long_calls.serve(server, {*more_long_tools, *server.names}, runtime.offer_handler)
     resources.register(server, workspace)
     recent.register(server, workspace)
     prompts.register(server)
     return server
+
+
+def _outlasting(runtime: Runtime) -> set[str]:
+    """Return the tools that wait for a configured model; the client's own answers in the call."""
+    tools: set[str] = set()
+    if runtime.roles.configured_reasoner is not None:
+        tools.add("reasoning_ask")
+    if runtime.roles.configured_coder is not None:
+        tools |= {"codegen_generate", "codegen_fix"}
+    return tools
 
 
 def _add_pack(server: ConciseServer, pack: Pack) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from mcp.server import MCPServer
 from mcp_types import Icon, Tool, ToolAnnotations
+from pydantic import ValidationError
 
 from mcp_orchestrator.server.concise_schema import concise, outline
 from mcp_orchestrator.server.selection import Selection
@@ -52,6 +53,22 @@ class ConciseServer(MCPServer[None]):
     def kind_of(self, name: str) -> tuple[str, bool] | None:
         """Return a tool's toolset and whether it changes anything, or None if it is not shown."""
         return self._kinds.get(name)
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the tools that are shown."""
+        return list(self._kinds)
+
+    def accepts(self, name: str, arguments: dict[str, Any]) -> bool:
+        """Tell whether there is a tool of a name that takes such arguments."""
+        tool = self._tool_manager.get_tool(name)
+        if tool is None:
+            return False
+        try:
+            tool.fn_metadata.validate_arguments(arguments)
+        except ValidationError:
+            return False
+        return True
 
     async def list_tools(self) -> list[Tool]:
         """Return the tools with their schemas shortened."""

@@ -83,6 +83,12 @@ class Settings(BaseSettings):
     tools: CommaSeparated[str] = Field(
         default_factory=list[str], description="More tools to show, by name."
     )
+    longest_call_seconds: float = Field(
+        default=50.0,
+        gt=0,
+        le=3600,
+        description="A long call that has not ended by then is answered with the id to ask for.",
+    )
     read_only: bool = Field(
         default=False, description="Show only tools that change nothing; wins over the two above."
     )

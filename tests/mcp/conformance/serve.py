@@ -8,7 +8,6 @@ import uvicorn
 from mcp_orchestrator.runtime import open_runtime
 from mcp_orchestrator.server.app import build_server
 from mcp_orchestrator.server.auth.refusals import Refusals
-from mcp_orchestrator.server.definitions import ConciseServer
 from mcp_orchestrator.server.transports import build_asgi
 from mcp_orchestrator.settings import load_settings
 from tests.mcp.conformance import fixture_tasks, fixtures
@@ -19,8 +18,13 @@ async def main(port: int) -> None:
     settings = load_settings({"transport": "http", "toolsets": ["all"]})
     async with open_runtime(settings) as runtime:
         refusals = Refusals(runtime.metrics)
-        server = build_server(runtime, refusals, more_tasks=[fixture_tasks.FixtureTasks()])
-        assert isinstance(server, ConciseServer)
+        server = build_server(
+            runtime,
+            refusals,
+            more_long_tools=fixture_tasks.LONG,
+            always_tasks=fixture_tasks.ALWAYS,
+            asking_first=fixture_tasks.ASKING_FIRST,
+        )
         server.begin_toolset("conformance")
         fixtures.register(server)
         fixture_tasks.register(server)
