@@ -33,7 +33,8 @@ class BudgetRules:
     Args:
         per_call: for one call; its ``calls`` means nothing.
         per_saga: for all calls of one saga.
-        per_owner_and_day: for all calls of one owner since midnight UTC.
+        per_owner_and_day: for all calls of one owner since midnight UTC; a call without an owner,
+            as of whoever uses a server alone, draws on what everybody has used.
     """
 
     per_call: Allowance = field(default_factory=Allowance)
@@ -66,9 +67,9 @@ class BudgetRules:
         if request.saga_id is not None and self.per_saga != Allowance():
             name = f"saga {request.saga_id}"
             found.append(_budget(name, self.per_saga, saga_id=request.saga_id))
-        if request.owner is not None and self.per_owner_and_day != Allowance():
+        if self.per_owner_and_day != Allowance():
             midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
-            name = f"{request.owner} for today (UTC)"
+            name = f"{request.owner or 'everybody'} for today (UTC)"
             found.append(_budget(name, self.per_owner_and_day, owner=request.owner, since=midnight))
         return tuple(found)
 

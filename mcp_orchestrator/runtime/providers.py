@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from decimal import Decimal
 
 from pydantic import SecretStr
 
@@ -215,18 +216,17 @@ class ProviderFactory:
 
 def _budget_rules(settings: Settings) -> BudgetRules:
     currency = settings.budget_currency
+
+    def allowance(calls: int | None, tokens: int | None, money: Decimal | None) -> Allowance:
+        return Allowance(calls, tokens, money, currency if money is not None else None)
+
     return BudgetRules(
-        per_saga=Allowance(
-            settings.budget_saga_calls,
-            settings.budget_saga_tokens,
-            settings.budget_saga_money,
-            currency if settings.budget_saga_money is not None else None,
+        per_call=allowance(None, settings.budget_call_tokens, settings.budget_call_money),
+        per_saga=allowance(
+            settings.budget_saga_calls, settings.budget_saga_tokens, settings.budget_saga_money
         ),
-        per_owner_and_day=Allowance(
-            settings.budget_day_calls,
-            settings.budget_day_tokens,
-            settings.budget_day_money,
-            currency if settings.budget_day_money is not None else None,
+        per_owner_and_day=allowance(
+            settings.budget_day_calls, settings.budget_day_tokens, settings.budget_day_money
         ),
     )
 

@@ -30,6 +30,7 @@ from mcp_orchestrator.queue import (
 from mcp_orchestrator.runtime.anchoring import anchor_for_ever
 from mcp_orchestrator.runtime.encryption import open_vault, read_anchor_key
 from mcp_orchestrator.runtime.handlers import chosen_handlers, sandbox_handler
+from mcp_orchestrator.runtime.model_names import check_model_name
 from mcp_orchestrator.runtime.no_sandbox import NoBackend
 from mcp_orchestrator.runtime.parts import build_queue, open_store
 from mcp_orchestrator.runtime.providers import ProviderFactory, Providers
@@ -126,6 +127,8 @@ async def open_runtime(
                 tasks.start_soon(_anchor, runtime, runtime.anchor_key)
             if settings.embedded_worker:
                 tasks.start_soon(runtime.worker.run)
+            if runtime.providers.deepseek is not None and settings.replay_providers is None:
+                tasks.start_soon(check_model_name, runtime.providers.deepseek)
             yield runtime
             tasks.cancel_scope.cancel()
 

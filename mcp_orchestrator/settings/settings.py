@@ -257,6 +257,12 @@ class Settings(BaseSettings):
     answer_cache: bool = Field(default=False, description="Answer equal requests from the store.")
     answer_cache_seconds: float = Field(default=86_400.0, gt=0)
     answer_cache_size: int = Field(default=10_000, ge=1, description="Answers kept at most.")
+    budget_call_tokens: int | None = Field(
+        default=None, ge=1, description="Tokens that one call may take, read and written."
+    )
+    budget_call_money: Decimal | None = Field(
+        default=None, ge=0, description="Money that one call may cost, where prices are known."
+    )
     budget_saga_calls: int | None = Field(
         default=None, ge=0, description="Model calls of one saga or loop; likewise below."
     )

@@ -152,6 +152,8 @@ async def test_a_new_day_has_a_new_budget(
     await model.ask(ASK)
     with pytest.raises(BudgetExceededError):
         await model.ask(ASK)
+    with pytest.raises(BudgetExceededError, match="everybody for today"):
+        await model.ask(replace(ASK, owner=None))
     clock.seconds += 86_400
     await model.ask(ASK)
 
