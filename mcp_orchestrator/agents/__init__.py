@@ -6,7 +6,7 @@ may cost is checked before it is made, and cancelling it stops the provider's wo
 
 from mcp_orchestrator.agents.breaker import Circuit
 from mcp_orchestrator.agents.budgets import Allowance, BudgetRules
-from mcp_orchestrator.agents.cache import AnswerCache, CacheSettings
+from mcp_orchestrator.agents.cache import AnswerCache, CacheSettings, CacheStatistics
 from mcp_orchestrator.agents.cached import CachedModel
 from mcp_orchestrator.agents.deepseek import DeepSeekModel
 from mcp_orchestrator.agents.function_cache import FunctionCache
@@ -49,6 +49,7 @@ __all__ = [
     "Begin",
     "BudgetRules",
     "CacheSettings",
+    "CacheStatistics",
     "CachedModel",
     "CallLimits",
     "Circuit",

@@ -32,6 +32,7 @@ class _Kept:
 class _Shelf:
     """What one function has answered, the longest unused first."""
 
+    time_to_live: float
     kept: OrderedDict[Hashable, _Kept] = field(default_factory=OrderedDict[Hashable, _Kept])
     generation: int = 0
 
@@ -58,14 +59,26 @@ class FunctionCache:
 
         Arguments have to be hashable. What raises is not kept.
         """
-        shelf = _Shelf()
-        wrapper = (
-            self._cached_async(cast("Any", function), shelf)
-            if inspect.iscoroutinefunction(function)
-            else self._cached_sync(function, shelf)
-        )
-        self._shelves[wrapper] = shelf
-        return cast("Callable[P, R]", wrapper)
+        return self.cached_for(self._time_to_live)(function)
+
+    def cached_for(self, time_to_live: float) -> Callable[[Callable[P, R]], Callable[P, R]]:
+        """Decorate like ``cached`` a function whose answers are good for a time of its own.
+
+        Args:
+            time_to_live: seconds an answer is good for.
+        """
+
+        def decorate(function: Callable[P, R]) -> Callable[P, R]:
+            shelf = _Shelf(time_to_live)
+            wrapper = (
+                self._cached_async(cast("Any", function), shelf)
+                if inspect.iscoroutinefunction(function)
+                else self._cached_sync(function, shelf)
+            )
+            self._shelves[wrapper] = shelf
+            return cast("Callable[P, R]", wrapper)
+
+        return decorate
 
     def invalidates(
         self, *cached: Callable[..., object]
@@ -181,7 +194,7 @@ class FunctionCache:
             return found
 
     def _keep(self, shelf: _Shelf, key: Hashable, value: object, generation: int) -> None:
-        kept = _Kept(value, self._clock.monotonic() + self._time_to_live)
+        kept = _Kept(value, self._clock.monotonic() + shelf.time_to_live)
         with self._lock:
             if generation == shelf.generation:  # else it was computed from what has changed since
                 shelf.kept[key] = kept

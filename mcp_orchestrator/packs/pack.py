@@ -2,10 +2,12 @@
 
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import ParamSpec, TypeVar
 
 from pydantic import JsonValue
 
+from mcp_orchestrator.agents import CacheStatistics, FunctionCache
+from mcp_orchestrator.clock import Clock, SystemClock
 from mcp_orchestrator.errors import ConfigurationError
 from mcp_orchestrator.packs.signature import TypedFunction
 from mcp_orchestrator.queue import TaskContext, TaskPriority
@@ -14,6 +16,8 @@ from mcp_orchestrator.saga import StepHandle
 
 F = TypeVar("F", bound=Callable[..., Awaitable[object]])
 P = TypeVar("P", bound=Callable[..., str])
+A = ParamSpec("A")
+R = TypeVar("R")
 
 
 class Pack:
@@ -22,9 +26,10 @@ class Pack:
     Args:
         name: short and unique; it prefixes every name the pack registers.
         description: one sentence for people and models.
+        clock: says when cached answers expire; the machine's own by default.
     """
 
-    def __init__(self, name: str, *, description: str) -> None:
+    def __init__(self, name: str, *, description: str, clock: Clock | None = None) -> None:
         if not name.isidentifier():
             raise ConfigurationError(
                 f"Pack name {name!r} is not an identifier.", remedy="Use letters, digits and _."
@@ -40,6 +45,7 @@ class Pack:
         self.rules: list[SignalRule] = []
         self.prompts: dict[str, Callable[..., str]] = {}
         self._folder: Path | None = None
+        self._cache = FunctionCache(clock or SystemClock())
 
     @property
     def folder(self) -> Path:
@@ -166,6 +172,35 @@ class Pack:
             return function
 
         return register
+
+    def cached(self, *, time_to_live: float = 300.0) -> Callable[[Callable[A, R]], Callable[A, R]]:
+        """Answer equal arguments of a function once, in this process; async or not.
+
+        Concurrent calls with the same arguments run it once. Its signature stays as it is, so it
+        may be a tool as well: put ``@pack.tool()`` above. What raises is not kept.
+
+        Args:
+            time_to_live: seconds an answer is good for.
+        """
+        return self._cache.cached_for(time_to_live)
+
+    def invalidates(
+        self, *functions: Callable[..., object]
+    ) -> Callable[[Callable[A, R]], Callable[A, R]]:
+        """Forget what cached functions answered when the decorated one has succeeded.
+
+        Args:
+            functions: those that ``cached`` of this pack decorated; none means all.
+
+        Raises:
+            InvalidInputError: one of them was not.
+        """
+        return self._cache.invalidates(*functions)
+
+    @property
+    def cache_statistics(self) -> CacheStatistics:
+        """What this process found in the pack's cache."""
+        return self._cache.statistics
 
     def _full_name(self, name: str | None, function: Callable[..., Awaitable[object]]) -> str:
         return f"{self.name}.{name or function.__name__}"

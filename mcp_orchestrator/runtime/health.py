@@ -10,6 +10,7 @@ from mcp_orchestrator import __version__
 from mcp_orchestrator.agents import Model
 from mcp_orchestrator.codeloop import NO_PROVIDER_REMEDY
 from mcp_orchestrator.errors import OrchestratorError
+from mcp_orchestrator.packs import Pack
 from mcp_orchestrator.runtime.runtime import Runtime
 from mcp_orchestrator.store.anchors import last_anchor
 from mcp_orchestrator.store.data_keys import count_by_master_key
@@ -128,7 +129,7 @@ async def _spending(runtime: Runtime) -> PartHealth:
 
 async def _packs(runtime: Runtime) -> PartHealth:
     broken = [f"{pack.origin}: {pack.error}" for pack in runtime.packs if pack.error]
-    names = [pack.pack.name for pack in runtime.packs if pack.pack]
+    names = [_describe_pack(pack.pack) for pack in runtime.packs if pack.pack]
     return PartHealth(
         part="packs",
         backend="files",
@@ -137,6 +138,12 @@ async def _packs(runtime: Runtime) -> PartHealth:
         detail="; ".join(broken) or f"loaded: {', '.join(names) or 'none'}",
         remedy="Mend or remove the file." if broken else "",
     )
+
+
+def _describe_pack(pack: Pack) -> str:
+    found = pack.cache_statistics
+    lookups = found.hits + found.misses
+    return f"{pack.name} (cache: {found.hit_rate:.0%} of {lookups})" if lookups else pack.name
 
 
 async def _sign_in(runtime: Runtime) -> PartHealth:

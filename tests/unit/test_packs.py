@@ -1,7 +1,9 @@
 """Packs: what a user's functions become, and what a broken file does."""
 
+import inspect
 import sys
 from pathlib import Path
+from typing import cast
 
 import pytest
 from pydantic import BaseModel
@@ -17,6 +19,7 @@ from mcp_orchestrator.packs.checking import findings
 from mcp_orchestrator.packs.loader import default_folder, import_pack
 from mcp_orchestrator.packs.signature import TypedFunction
 from mcp_orchestrator.packs.template import write_template
+from tests.services.skipping_clock import SkippingClock
 
 
 class Room(BaseModel):
@@ -166,3 +169,39 @@ def test_installed_distributions_offer_packs(
     assert good is not None
     assert good.name == "offered"
     assert "nothing" in (loaded["bad of offered"].error or "")
+
+
+async def test_a_pack_caches_what_its_functions_answer_and_keeps_their_signatures() -> None:
+    clock = SkippingClock()
+    pack = Pack("rates", description="", clock=clock)
+    asked: list[str] = []
+
+    @pack.tool()
+    @pack.cached(time_to_live=60)
+    async def rate(currency: str) -> float:
+        """Say what a currency is worth."""
+        asked.append(currency)
+        return 1.5
+
+    @pack.cached()
+    def double(amount: int) -> int:
+        return amount * 2
+
+    @pack.handler()
+    @pack.invalidates(rate)
+    async def refresh(currency: str, task: TaskContext) -> str:
+        return currency
+
+    registry = Registry()
+    registry.add_pack(pack)
+    assert inspect.signature(pack.tools["rates_rate"]) == inspect.signature(rate)
+    assert [await rate("CHF"), await rate("CHF"), double(2), double(2)] == [1.5, 1.5, 4, 4]
+    assert asked == ["CHF"]
+    assert await refresh("CHF", cast("TaskContext", None)) == "CHF"
+    await rate("CHF")
+    clock.seconds += 60
+    await rate("CHF")
+    assert asked == ["CHF"] * 3
+    assert pack.cache_statistics.hit_rate == 2 / 6
+    with pytest.raises(InvalidInputError, match="refresh is not cached here"):
+        pack.invalidates(refresh)
