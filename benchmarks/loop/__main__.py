@@ -47,7 +47,7 @@ CALLS = int(os.environ.get("BENCH_CALLS", "6"))
 SEED = int(os.environ.get("BENCH_SEED", "2026"))
 REPLY_TOKENS = 112
 AT_ONCE = 4
-OVERHEAD_LOOPS = 12
+OVERHEAD_LOOPS = 24
 _PATIENCE = 3600.0
 
 
@@ -153,15 +153,16 @@ async def measure_overhead() -> float:
     clock, added = SystemClock(), list[float]()
     async with (
         provider_server(coder) as server,
-        runtime_on(server.base_url, "scripted") as runtime,
+        runtime_on(server.base_url, "deepseek-flash") as runtime,
         ProviderHttp(deepseek.OTHER_ACCOUNT, base_url=server.base_url, clock=clock) as http,
     ):
-        bare = DeepSeekModel(http, clock=clock, model="scripted")
+        bare = DeepSeekModel(http, clock=clock)
         for number in range(1, OVERHEAD_LOOPS + 1):
             given: JsonObject = {
                 "problem": scripted_coder.problem(number),
                 "tests": scripted_coder.tests(number),
                 "analyse": False,
+                "small_changes": 0,
             }
             began = time.perf_counter()
             result = await run_loop(runtime, given)
@@ -222,4 +223,5 @@ async def main() -> None:
     print(f"RATIOS {json.dumps(ratios)}")
 
 
-anyio.run(main)
+if __name__ == "__main__":
+    anyio.run(main)

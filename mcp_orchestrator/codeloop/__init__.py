@@ -8,10 +8,17 @@ from mcp_orchestrator.codeloop.loop import (
     CodeLoop,
     delivery_question,
     loop_definition,
+    progress_so_far,
 )
 from mcp_orchestrator.codeloop.problem import Budget, Choice, Problem
 from mcp_orchestrator.codeloop.reply import extract_code
-from mcp_orchestrator.codeloop.report import LoopResult, describe, describe_spend, write_report
+from mcp_orchestrator.codeloop.report import (
+    LoopResult,
+    describe,
+    describe_spend,
+    repair_diffs,
+    write_report,
+)
 from mcp_orchestrator.codeloop.roles import NO_PROVIDER_REMEDY, Roles
 
 __all__ = [
@@ -31,5 +38,7 @@ __all__ = [
     "extract_code",
     "first_question",
     "loop_definition",
+    "progress_so_far",
+    "repair_diffs",
     "write_report",
 ]

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from mcp_orchestrator.sandbox import TestReport
 
-Origin = Literal["given", "candidate", "repair", "fresh start"]
+Origin = Literal["given", "candidate", "repair", "fresh start", "small change"]
 
 
 class Failure(BaseModel):

@@ -152,6 +152,8 @@ def _conditions(problem: Problem) -> list[str]:
     if problem.allowed_imports is not None:
         allowed = ", ".join(problem.allowed_imports) or "none"
         parts.append(f"Modules that may be imported: {allowed}.")
+    if problem.language_level is not None:
+        parts.append(f"It must run on Python {problem.language_level}.")
     if problem.tests and problem.show_tests:
         parts.append(f"It must pass these tests:\n{problem.tests.strip()}")
     return parts

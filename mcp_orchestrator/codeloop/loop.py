@@ -5,6 +5,8 @@ loop; otherwise it is repaired or written anew until a budget is spent. A person
 the delivery where the program is risky.
 """
 
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from typing import cast
 
 from pydantic import BaseModel, JsonValue
@@ -14,6 +16,7 @@ from mcp_orchestrator.clock import Clock
 from mcp_orchestrator.codeloop import feedback
 from mcp_orchestrator.codeloop.attempt import Attempt, same_program
 from mcp_orchestrator.codeloop.delivery import Deliveries
+from mcp_orchestrator.codeloop.memos import Memos
 from mcp_orchestrator.codeloop.problem import Problem
 from mcp_orchestrator.codeloop.progress import Plan, Progress
 from mcp_orchestrator.codeloop.ranking import best_attempt
@@ -30,6 +33,7 @@ from mcp_orchestrator.codeloop.spend import Spend
 from mcp_orchestrator.codeloop.workbench import Workbench, ask
 from mcp_orchestrator.packs import Registry
 from mcp_orchestrator.saga import (
+    BusinessRefusalError,
     JsonObject,
     SagaDefinition,
     SagaStep,
@@ -120,18 +124,18 @@ class CodeLoop:
     async def generate(self, arguments: JsonObject, step: StepHandle) -> JsonValue:
         """Ask for the candidates and test each; a given program is the one candidate."""
         problem, plan = _problem_and_plan(arguments)
-        bench = self._workbench(problem, plan, step, plan.spend)
-        if problem.program is not None:
-            given = await bench.try_given(problem.program)
-            return _json(Progress(attempts=[given], spend=bench.spend))
-        attempts = await bench.attempt_together(
-            [
-                feedback.candidate_request(problem, plan.analysis, number)
-                for number in range(problem.candidates)
-            ]
-        )
-        tests, attempts = await self._choose(problem, attempts, bench, step)
-        return _json(Progress(attempts=attempts, spend=bench.spend, generated_tests=tests))
+        async with self._workbench(problem, plan, step, plan.spend) as bench:
+            if problem.program is not None:
+                given = await bench.try_given(problem.program)
+                return _json(Progress(attempts=[given], spend=bench.spend))
+            attempts = await bench.attempt_together(
+                [
+                    feedback.candidate_request(problem, plan.analysis, number)
+                    for number in range(problem.candidates)
+                ]
+            )
+            tests, attempts = await self._choose(problem, attempts, bench, step)
+            return _json(Progress(attempts=attempts, spend=bench.spend, generated_tests=tests))
 
     async def _choose(
         self, problem: Problem, attempts: list[Attempt], bench: Workbench, step: StepHandle
@@ -141,7 +145,10 @@ class CodeLoop:
         differ = any(not same_program(passing[0], attempt) for attempt in passing[1:])
         if not problem.tests or not differ or not bench.spend.calls_left(problem.budget):
             return "", attempts
-        tests, bench.spend = await self._write_tests(problem, step, bench.spend)
+        try:
+            tests, bench.spend = await self._write_tests(problem, step, bench.spend)
+        except BusinessRefusalError:
+            return "", attempts  # any of them will do
         if not tests.strip():
             return "", attempts
         told = {attempt.number: attempt for attempt in await bench.tell_apart(passing, tests)}
@@ -151,9 +158,9 @@ class CodeLoop:
         """Repair the best attempt, or start afresh, until one passes or a limit is reached."""
         problem, plan = _problem_and_plan(arguments)
         generated = Progress.model_validate(arguments["generated"])
-        bench = self._workbench(problem, plan, step, generated.spend)
-        search = Search(problem, plan, bench, self._diagnostician(problem, step), step)
-        stop_reason = await search.run(list(generated.attempts))
+        async with self._workbench(problem, plan, step, generated.spend) as bench:
+            search = Search(problem, plan, bench, self._diagnostician(problem, step), step)
+            stop_reason = await search.run(list(generated.attempts))
         best = best_attempt(search.attempts) if search.attempts else None
         risky = best is not None and best.risk_score >= self._approval_risk
         return _json(
@@ -201,12 +208,16 @@ class CodeLoop:
         await self._deliveries.remove(step.saga_id)
         return "withdrawn"
 
-    def _workbench(self, problem: Problem, plan: Plan, step: StepHandle, spend: Spend) -> Workbench:
+    @asynccontextmanager
+    async def _workbench(
+        self, problem: Problem, plan: Plan, step: StepHandle, spend: Spend
+    ) -> AsyncGenerator[Workbench]:
         coder = self._roles.coder(problem.provider, step.saga_id)
-        return Workbench(
-            problem, plan.tests, step, coder, self._sandbox,
-            spend=spend, concurrency=self._concurrency, clock=self._clock,
-        )  # fmt: skip
+        async with Memos(step) as memos:
+            yield Workbench(
+                problem, plan.tests, memos, coder, self._sandbox,
+                spend=spend, concurrency=self._concurrency, clock=self._clock,
+            )  # fmt: skip
 
     def _diagnostician(self, problem: Problem, step: StepHandle) -> Model | None:
         """Return the reasoner where it is another model than the coder: no model twice."""
@@ -259,6 +270,12 @@ def delivery_question(view: SagaView) -> str | None:
     if approve is None or approve.state is not StepState.EXECUTING:
         return None
     return Progress.model_validate(steps["refine"].result).question or None
+
+
+def progress_so_far(view: SagaView) -> Progress | None:
+    """Return what the steps that are done have found, whether or how the loop has ended."""
+    done = view.results.get("refine") or view.results.get("generate")
+    return Progress.model_validate(done) if done else None
 
 
 def _problem_and_plan(arguments: JsonObject) -> tuple[Problem, Plan]:

@@ -1,5 +1,6 @@
 """What a loop is asked for, and what it may spend (pure)."""
 
+from decimal import Decimal
 from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -19,6 +20,10 @@ class Budget(BaseModel):
     model_calls: int = Field(default=12, ge=1, le=200, description="Model calls in all.")
     tokens: int = Field(default=200_000, ge=1, description="Tokens in all, in and out.")
     reply_tokens: int = Field(default=4096, ge=16, description="The longest single reply.")
+    money: dict[str, Decimal] = Field(
+        default_factory=dict[str, Decimal],
+        description='By currency, such as {"USD": 0.5}, where the provider tells what it cost.',
+    )
     seconds: float = Field(
         default=900, gt=0, description="Seconds spent in model calls and test runs, summed."
     )
@@ -58,6 +63,11 @@ class Problem(BaseModel):
     allowed_imports: list[str] | None = Field(
         default=None, description="Modules the program may import; any, if left out."
     )
+    language_level: str | None = Field(
+        default=None,
+        pattern=r"^3\.[0-9]{1,2}$",
+        description="The oldest Python whose syntax it may use, such as 3.9.",
+    )
     analyse: bool = Field(
         default=True, description="Whether the reasoning model is asked first; costs one call."
     )
@@ -69,6 +79,13 @@ class Problem(BaseModel):
         default=2, ge=0, le=5, description="Repairs of one line of attack before a fresh start."
     )
     fresh_starts: int = Field(default=2, ge=0, le=100, description="New approaches after that.")
+    small_changes: int = Field(
+        default=60,
+        ge=0,
+        le=1000,
+        description="Programs one small change from a failed one that are tested, once no model"
+        " goes on and where the tests are the user's.",
+    )
     budget: Budget = Budget()
     provider: Choice = Field(
         default="configured",

@@ -3,6 +3,7 @@
 from pydantic import BaseModel, ConfigDict
 
 from mcp_orchestrator.codeloop.attempt import Attempt
+from mcp_orchestrator.codeloop.ranking import best_attempt
 from mcp_orchestrator.codeloop.spend import Spend
 
 
@@ -32,3 +33,8 @@ class Progress(BaseModel):
     stop_reason: str = ""
     needs_approval: bool = False
     question: str = ""
+
+    @property
+    def best(self) -> Attempt | None:
+        """Return the best attempt, unless a person has to agree before anybody gets it."""
+        return best_attempt(self.attempts) if self.attempts and not self.needs_approval else None

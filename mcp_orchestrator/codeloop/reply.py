@@ -53,3 +53,22 @@ def imported_modules(code: str) -> set[str]:
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
             modules.add(node.module.split(".")[0])
     return modules
+
+
+def newer_syntax(code: str, language_level: str) -> str:
+    """Return what a program uses that an older Python does not know; empty for nothing.
+
+    Args:
+        code: a program; one that no Python can parse has no newer syntax.
+        language_level: the oldest Python it may need, such as ``3.9``.
+    """
+    version = (3, int(language_level.partition(".")[2]))
+    try:
+        ast.parse(code)
+    except (SyntaxError, ValueError):
+        return ""
+    try:
+        ast.parse(code, feature_version=version)
+    except SyntaxError as error:
+        return error.msg  # its line is where the parser noticed
+    return ""

@@ -42,7 +42,7 @@ def write_report(problem: Problem, result: LoopResult) -> str:
         problem.problem.strip(),
         "",
         f"## Attempts ({len(result.attempts)})",
-        *(f"{number}. {line}" for number, line in enumerate(map(describe, result.attempts), 1)),
+        *(f"{attempt.number + 1}. {describe(attempt)}" for attempt in result.attempts),
         "",
         "## Spent",
         describe_spend(result.spend),

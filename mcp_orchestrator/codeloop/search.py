@@ -9,9 +9,9 @@ from mcp_orchestrator.codeloop import feedback
 from mcp_orchestrator.codeloop.attempt import Attempt, Origin
 from mcp_orchestrator.codeloop.problem import Problem
 from mcp_orchestrator.codeloop.progress import Plan
-from mcp_orchestrator.codeloop.ranking import best_attempt
-from mcp_orchestrator.codeloop.workbench import Workbench, ask
-from mcp_orchestrator.saga import StepHandle
+from mcp_orchestrator.codeloop.ranking import best_attempt, rank
+from mcp_orchestrator.codeloop.workbench import Workbench
+from mcp_orchestrator.saga import BusinessRefusalError, StepHandle
 
 
 class Search:
@@ -41,12 +41,46 @@ class Search:
         self._step = step
 
     async def run(self, attempts: list[Attempt]) -> str:
-        """Search on from the candidates; return why it stopped."""
+        """Search on from the candidates; return why it stopped.
+
+        Raises:
+            BusinessRefusalError: no model has answered, and none will.
+            ProviderUnavailableError: it may work later.
+        """
         self.attempts = attempts
         if not self._plan.tests.strip():
             return "there are no tests to decide by"
+        try:
+            stop = await self._search()
+        except BusinessRefusalError as error:
+            if all(attempt.origin == "given" for attempt in self.attempts):
+                raise
+            stop = f"no further program was to be had: {error}"
+        return await self._try_small_changes() or stop
+
+    async def _try_small_changes(self) -> str | None:
+        """Look beside what failed, the best first, now that no model goes on.
+
+        Generated tests are too few and too doubtful to tell a lucky change from a right one.
+        """
+        left = self._problem.small_changes
+        ranked = rank(self.attempts)
+        if self._plan.tests_generated or any(attempt.all_passed for attempt in ranked):
+            return None
+        for line in ranked:
+            if left <= 0 or self._bench.spend.seconds >= self._problem.budget.seconds:
+                break
+            found, tried = await self._bench.try_changes(line, self._next_number(), left)
+            left -= tried
+            if found is not None:
+                self.attempts.append(found)
+                number = found.number + 1
+                return f"attempt {number} passed all tests, by a change that no model made"
+        return None
+
+    async def _search(self) -> str:
         starts_left = self._problem.fresh_starts
-        line = best_attempt(attempts) if attempts else None
+        line = best_attempt(self.attempts) if self.attempts else None
         while True:
             stop = self._stop_reason(line)
             if stop:
@@ -83,7 +117,7 @@ class Search:
         return line
 
     async def _fresh_start(self, failed: Attempt | None) -> Attempt:
-        number = len(self.attempts)
+        number = self._next_number()
         if failed is None:
             messages = feedback.candidate_request(self._problem, self._plan.analysis, number)
         else:
@@ -93,9 +127,14 @@ class Search:
     async def _next_attempt(
         self, origin: Origin, messages: tuple[Message, ...], *, parent: int | None
     ) -> Attempt:
-        attempt = await self._bench.attempt(len(self.attempts), origin, messages, parent=parent)
+        number = self._next_number()
+        attempt = await self._bench.attempt(number, origin, messages, parent=parent)
         self.attempts.append(attempt)
         return attempt
+
+    def _next_number(self) -> int:
+        """Return a number that no attempt has, also where a candidate was refused."""
+        return 1 + max((attempt.number for attempt in self.attempts), default=-1)
 
     async def _diagnose(self, line: Attempt) -> str:
         left = self._bench.spend.calls_left(self._problem.budget)
@@ -107,6 +146,5 @@ class Search:
             max_tokens=min(self._problem.budget.reply_tokens, 1024),
             seed=line.number,
         )
-        reply = await ask(self._step, self._diagnostician, f"diagnosis.{line.number}", request)
-        self._bench.spend = self._bench.spend.with_reply(reply)
+        reply = await self._bench.ask(self._diagnostician, f"diagnosis.{line.number}", request)
         return reply.text.strip()

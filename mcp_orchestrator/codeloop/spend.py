@@ -42,8 +42,12 @@ class Spend(BaseModel):
 
     def with_run(self, seconds: float) -> "Spend":
         """Add one test run."""
+        return self.with_runs(1, seconds)
+
+    def with_runs(self, count: int, seconds: float) -> "Spend":
+        """Add several test runs, which took so long in all."""
         return self.model_copy(
-            update={"test_runs": self.test_runs + 1, "seconds": self.seconds + seconds}
+            update={"test_runs": self.test_runs + count, "seconds": self.seconds + seconds}
         )
 
     def exhausted(self, budget: Budget) -> str | None:
@@ -52,6 +56,9 @@ class Spend(BaseModel):
             return f"the budget of {budget.model_calls} model calls is spent"
         if self.input_tokens + self.output_tokens >= budget.tokens:
             return f"the budget of {budget.tokens} tokens is spent"
+        for currency, most in budget.money.items():
+            if self.cost.get(currency, Decimal(0)) >= most:
+                return f"the budget of {most} {currency} is spent"
         if self.seconds >= budget.seconds:
             return f"the budget of {budget.seconds:g} seconds is spent"
         return None

@@ -4,13 +4,18 @@ import json
 
 from mcp.server import MCPServer
 
-from mcp_orchestrator.codeloop import Problem, write_report
+from mcp_orchestrator.codeloop import Problem, repair_diffs, write_report
 from mcp_orchestrator.errors import NotFoundError
 from mcp_orchestrator.saga import mermaid
 from mcp_orchestrator.server import run_resources
 from mcp_orchestrator.server.owned import Workspace
 from mcp_orchestrator.server.teaching import teaching_resource
-from mcp_orchestrator.server.toolsets.loop import get_loop, loop_result, view_loop
+from mcp_orchestrator.server.toolsets.loop import (
+    get_loop,
+    loop_result,
+    program_of,
+    view_loop,
+)
 from mcp_orchestrator.server.toolsets.queue_views import view_list, view_stats, view_task
 from mcp_orchestrator.server.toolsets.saga_views import describe_event, view_saga, whole_trail
 
@@ -46,24 +51,24 @@ def register(server: MCPServer[None], runtime: Workspace) -> None:
     @server.resource("loop://{loop_id}", name="loop", mime_type="application/json")
     @teaching_resource
     async def read_loop(loop_id: str) -> str:
-        """Read a loop with every attempt, its program and what it spent."""
+        """Read a loop with every attempt, what the repairs changed, and what it spent."""
         view = await get_loop(runtime, loop_id)
         result = loop_result(view)
-        whole = (
-            result.model_dump(mode="json") if result else view_loop(view).model_dump(mode="json")
-        )
+        whole = (result or view_loop(view)).model_dump(mode="json")
+        if result is not None:
+            whole["diffs"] = repair_diffs(result.attempts)
         return json.dumps(whole, indent=2, ensure_ascii=False)
 
     @server.resource("loop://{loop_id}/code", name="loop-code", mime_type="text/x-python")
     @teaching_resource
     async def read_code(loop_id: str) -> str:
-        """Read the program of a finished loop."""
-        result = loop_result(await get_loop(runtime, loop_id))
-        if result is None:
+        """Read the program of a loop, or the best so far."""
+        code = program_of(await get_loop(runtime, loop_id))
+        if code is None:
             raise NotFoundError(
                 f"Loop {loop_id!r} has no program yet.", remedy="Wait with loop_get."
             )
-        return result.code
+        return code
 
     @server.resource("loop://{loop_id}/report", name="loop-report", mime_type="text/markdown")
     @teaching_resource

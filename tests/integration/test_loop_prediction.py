@@ -80,6 +80,7 @@ async def solve(runtime: Runtime, number: int) -> LoopResult:
         candidates=CANDIDATES,
         repairs=REPAIRS,
         fresh_starts=FRESH_STARTS,
+        small_changes=0,
         budget=Budget(model_calls=50),
     )
     given = cast("JsonObject", problem.model_dump(mode="json"))

@@ -20,6 +20,7 @@ from tests.services.orchestrator import (
 )
 from tests.services.programmer import (
     ANALYSIS,
+    HOPELESS,
     PROBLEM,
     RIGHT,
     TESTS,
@@ -65,6 +66,9 @@ async def test_a_program_is_reasoned_about_written_tested_repaired_and_delivered
             report_text = getattr(report.contents[0], "text", "")
             assert ANALYSIS in report_text
             assert "-    return a - b" in report_text
+            everything = await client.read_resource(f"loop://{loop['loop_id']}")
+            diffs = json.loads(getattr(everything.contents[0], "text", ""))["diffs"]
+            assert diffs.startswith("--- attempt 1\n+++ attempt 3\n")
             saga = await client.read_resource(f"saga://{loop['loop_id']}")
             whole = json.loads(getattr(saga.contents[0], "text", ""))
             assert [step["name"] for step in whole["steps"]] == [
@@ -75,7 +79,7 @@ async def test_a_program_is_reasoned_about_written_tested_repaired_and_delivered
 
 async def test_a_loop_that_cannot_be_solved_says_why_and_keeps_the_best(tmp_path: Path) -> None:
     half = "def add(a, b):\n    return 3\n"
-    async with provider_server(programmer(WRONG, half)) as provider:
+    async with provider_server(programmer(HOPELESS, half)) as provider:
         settings = provider_settings(provider.base_url)
         async with connect("stdio-handshake", tmp_path, settings) as client:
             arguments = {
@@ -88,6 +92,24 @@ async def test_a_loop_that_cannot_be_solved_says_why_and_keeps_the_best(tmp_path
     assert loop["stop_reason"] == "the budget of 4 model calls is spent"
     assert loop["code"] == half
     assert provider.count("POST", "/chat/completions") == 4
+
+
+async def test_a_program_that_is_nearly_right_is_found_when_no_model_goes_on(
+    tmp_path: Path,
+) -> None:
+    async with provider_server(programmer(HOPELESS, WRONG)) as provider:
+        settings = provider_settings(provider.base_url)
+        async with connect("stdio-handshake", tmp_path, settings) as client:
+            arguments = {
+                "problem": PROBLEM, "tests": TESTS, "candidates": 1, "budget": {"model_calls": 4},
+            }  # fmt: skip
+            started = await call(client, "loop_start", arguments)
+            loop = await until_ended(client, started["loop_id"])
+        assert provider.count("POST", "/chat/completions") == 4
+    assert loop["solved"], loop
+    assert loop["code"] == RIGHT
+    assert loop["stop_reason"].endswith("by a change that no model made")
+    assert "line 2: `a - b` became `a + b`" in loop["attempts"][-1]
 
 
 async def test_without_tests_some_are_generated_and_labelled(tmp_path: Path) -> None:
@@ -138,6 +160,25 @@ async def test_a_program_may_not_import_what_was_not_allowed(tmp_path: Path) -> 
     assert loop["code"] == RIGHT
 
 
+async def test_a_program_may_not_need_a_newer_python_than_was_asked_for(tmp_path: Path) -> None:
+    newer = "def add(a, b):\n    match a:\n        case _:\n            return a + b\n"
+    async with provider_server(programmer(newer, RIGHT)) as provider:
+        settings = provider_settings(provider.base_url)
+        async with connect("stdio-handshake", tmp_path, settings) as client:
+            arguments = {
+                "problem": PROBLEM, "tests": TESTS, "candidates": 1, "language_level": "3.9",
+            }  # fmt: skip
+            started = await call(client, "loop_start", arguments)
+            loop = await until_ended(client, started["loop_id"])
+            wrong = await refusal(client, "loop_start", arguments | {"language_level": "2.7"})
+        prompts = [received.prompt for received in provider.requests]
+    assert loop["solved"], loop
+    assert "it needs a newer Python than 3.9: Pattern matching" in loop["attempts"][0]
+    assert loop["code"] == RIGHT
+    assert any("It must run on Python 3.9." in prompt for prompt in prompts)
+    assert "language_level" in wrong
+
+
 async def test_a_given_program_is_repaired_and_comes_back_as_a_patch(tmp_path: Path) -> None:
     tests = "from sums import add\nfrom data import PAIRS\n\n"
     tests += "def test_pairs():\n    for a, b, total in PAIRS:\n        assert add(a, b) == total\n"
@@ -172,6 +213,8 @@ async def test_generated_tests_choose_among_programs_that_pass_the_users(tmp_pat
             return says(fenced(generated))(received)
         if "Do not write the program" in received.prompt:
             return says(ANALYSIS)(received)
+        if received.method == "GET":  # the list of models
+            return says("")(received)
         return says(fenced(programs.pop(0)))(received)
 
     async with provider_server(respond) as provider:

@@ -46,6 +46,7 @@ async def test_an_answer_comes_with_its_sources_and_its_cost(tmp_path: Path) -> 
 
             found = await call(client, "reasoning_search", {"query": "b", "recency": "week"})
             assert found["results"][0]["snippet"] == "about a"
+            assert found["spent"]["provider"] == "perplexity"
 
 
 async def test_code_is_written_repaired_and_completed(tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ def test_negative():
 """
 WRONG = "def add(a, b):\n    return a - b\n"
 RIGHT = "def add(a, b):\n    return a + b\n"
+#: No small change makes it right.
+HOPELESS = "def add(a, b):\n    return len(str(a)) * 7\n"
 ANALYSIS = "Use the plus operator; mind negative numbers."
 
 

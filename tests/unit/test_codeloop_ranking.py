@@ -1,5 +1,7 @@
 """Which attempt is best, and when two failures are the same."""
 
+from decimal import Decimal
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -62,9 +64,12 @@ def test_the_same_failure_has_the_same_fingerprint_whatever_the_code() -> None:
         (Spend(model_calls=3), "3 model calls"),
         (Spend(input_tokens=60, output_tokens=40), "100 tokens"),
         (Spend(seconds=9.5), "9 seconds"),
-        (Spend(model_calls=2, input_tokens=99, seconds=8.9), None),
+        (Spend(cost={"USD": Decimal("0.5")}), "0.50 USD"),
+        (Spend(model_calls=2, input_tokens=99, seconds=8.9, cost={"USD": Decimal("0.4")}), None),
+        (Spend(cost={"CNY": Decimal(9)}), None),
     ],
 )
 def test_the_first_limit_that_is_reached_is_named(spend: Spend, reached: str | None) -> None:
-    reason = spend.exhausted(Budget(model_calls=3, tokens=100, seconds=9))
+    budget = Budget(model_calls=3, tokens=100, seconds=9, money={"USD": Decimal("0.50")})
+    reason = spend.exhausted(budget)
     assert (reason is None) if reached is None else (reason is not None and reached in reason)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcp_orchestrator.codeloop.reply import extract_code, imported_modules
+from mcp_orchestrator.codeloop.reply import extract_code, imported_modules, newer_syntax
 
 PROGRAM = "def f(x):\n    return x + 1\n"
 
@@ -51,3 +51,19 @@ def test_imports_are_named_by_their_top_level_module() -> None:
     code = "import os.path\nfrom collections import abc\nfrom . import x\n"
     assert imported_modules(code) == {"os", "collections"}
     assert imported_modules("def (") == set()
+
+
+@pytest.mark.parametrize(
+    ("code", "level", "named"),
+    [
+        ("match 1:\n    case 1:\n        pass\n", "3.9", "Pattern matching"),
+        ("match 1:\n    case 1:\n        pass\n", "3.10", ""),
+        ("try:\n    pass\nexcept* ValueError:\n    pass\n", "3.10", "Exception groups"),
+        ("if (x := 1):\n    pass\n", "3.8", ""),
+        ("this is no program", "3.8", ""),
+    ],
+)
+def test_syntax_that_is_too_new_is_named(code: str, level: str, named: str) -> None:
+    found = newer_syntax(code, level)
+    assert found.startswith(named)
+    assert bool(found) is bool(named)

@@ -21,6 +21,7 @@ from mcp_orchestrator.codeloop import (
     describe,
     describe_spend,
     loop_definition,
+    progress_so_far,
 )
 from mcp_orchestrator.errors import ConfigurationError, InvalidInputError, NotFoundError
 from mcp_orchestrator.packs.signature import describe_validation
@@ -80,7 +81,9 @@ class LoopView(BaseModel):
 
 def view_loop(view: SagaView) -> LoopView:
     """Show a loop to a client."""
-    result = loop_result(view)
+    result, so_far = loop_result(view), progress_so_far(view)
+    attempts = result.attempts if result else so_far.attempts if so_far else []
+    code = program_of(view)
     running = next((step.name for step in view.steps if step.state == "executing"), None)
     return LoopView(
         loop_id=view.saga_id,
@@ -88,9 +91,9 @@ def view_loop(view: SagaView) -> LoopView:
         step=running,
         solved=result.solved if result else None,
         stop_reason=result.stop_reason if result else None,
-        code=_shorten(result.code, view.saga_id) if result else None,
+        code=_shorten(code, view.saga_id) if code is not None else None,
         patch=_shorten(result.patch, view.saga_id) if result and result.patch else None,
-        attempts=[describe(attempt) for attempt in result.attempts] if result else [],
+        attempts=[describe(attempt) for attempt in attempts],
         spent=describe_spend(result.spend) if result else None,
         delivered_to=result.delivered_to if result else None,
         error=view.error,
@@ -104,6 +107,14 @@ def loop_result(view: SagaView) -> LoopResult | None:
     if view.state is not SagaState.COMPLETED:
         return None
     return LoopResult.model_validate(view.output)
+
+
+def program_of(view: SagaView) -> str | None:
+    """Return what a loop delivered, or the best program that it has so far."""
+    result, so_far = loop_result(view), progress_so_far(view)
+    if result is not None:
+        return result.code
+    return so_far.best.code if so_far is not None and so_far.best is not None else None
 
 
 async def get_loop(runtime: Workspace, loop_id: str) -> SagaView:
@@ -161,6 +172,9 @@ def register(server: MCPServer[None], runtime: Workspace) -> None:
         allowed_imports: Annotated[
             list[str] | None, Field(description="Modules the program may import; any, if left out.")
         ] = None,
+        language_level: Annotated[
+            str | None, Field(description="The oldest Python whose syntax it may use, as 3.9.")
+        ] = None,
         candidates: Annotated[int, Field(ge=1, le=16, description="First attempts.")] = 4,
         budget: Annotated[Budget, Field(description="What it may spend at most.")] = Budget(),  # noqa: B008 - frozen, and the schema shows it
         idempotency_key: Annotated[
@@ -183,6 +197,7 @@ def register(server: MCPServer[None], runtime: Workspace) -> None:
             files=files,
             signature=signature,
             allowed_imports=allowed_imports,
+            language_level=language_level,
             candidates=candidates,
             budget=budget,
             provider=_choose_provider(runtime, context),
@@ -312,5 +327,6 @@ def _next(view: SagaView, result: LoopResult | None) -> str:
             f" they run `mcp-orchestrator saga approve {view.saga_id} {APPROVAL} --reason …`."
         )
     if view.state in _ENDED:
-        return "It failed; the error says why. Nothing was delivered."
+        kept = " `code` is the best it had." if program_of(view) is not None else ""
+        return f"It failed; the error says why. Nothing was delivered.{kept}"
     return f"Call loop_get with this loop_id again in {ASK_AGAIN_AFTER:.0f} s."

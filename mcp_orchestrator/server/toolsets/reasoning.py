@@ -54,6 +54,7 @@ class SearchView(BaseModel):
     """Search results as a client sees them."""
 
     results: list[Found]
+    spent: Cost
 
 
 class AnswerView(BaseModel):
@@ -146,5 +147,6 @@ def register(server: MCPServer[None], runtime: Workspace) -> None:
             results=[
                 Found(title=it.title, url=it.url, snippet=it.snippet, date=it.date)
                 for it in reply.citations
-            ]
+            ],
+            spent=view_cost(reply),
         )
