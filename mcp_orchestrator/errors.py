@@ -7,7 +7,8 @@ The tree::
     │   └── UnknownNameError     a name that must be registered is not
     ├── NotFoundError            an id that does not exist, or is another principal's
     ├── ConflictError            the present state does not allow it
-    │   └── StaleLeaseError      somebody else has taken the work over; this writer is late
+    │   ├── StaleLeaseError      somebody else has taken the work over; this writer is late
+    │   └── ConfirmationNeededError  a destructive call that nobody has confirmed
     ├── BusinessRefusalError     the answer is no: a saga compensates at once, without a retry
     ├── LimitExceededError       a size, a length, a budget or a time limit
     │   ├── BudgetExceededError  money, tokens or calls
@@ -93,6 +94,12 @@ class StaleLeaseError(ConflictError):
     """Somebody else has taken the work over; this writer is late and was refused."""
 
     code = "stale_lease"
+
+
+class ConfirmationNeededError(ConflictError):
+    """A destructive call that nobody has confirmed; the remedy says how to."""
+
+    code = "confirmation_needed"
 
 
 class BusinessRefusalError(OrchestratorError):

@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection
 from typing import Final
 
 from mcp.server import MCPServer
+from mcp.server.request_state import RequestStateSecurity
 
 from mcp_orchestrator import __version__
 from mcp_orchestrator.errors import ConfigurationError
@@ -113,6 +114,7 @@ def build_server(
         auth=auth_settings(settings),
         token_verifier=build_verifier(settings, runtime.tokens, runtime.clock),
         extensions=[Tasks([DurableTasks(workspace), long_calls])],
+        request_state_security=RequestStateSecurity(keys=[runtime.serving.key]),
         subscriptions=watch.bus,
         lifespan=watch.lifespan,
     )

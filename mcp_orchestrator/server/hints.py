@@ -16,11 +16,15 @@ ADDS: Final = ToolAnnotations(
 SETS: Final = ToolAnnotations(
     read_only_hint=False, destructive_hint=False, idempotent_hint=True, open_world_hint=False
 )
-#: The same, and what was there before is gone.
+#: The same, and what was there before is gone: it is confirmed before it is done.
 REPLACES: Final = ToolAnnotations(
     read_only_hint=False, destructive_hint=True, idempotent_hint=True, open_world_hint=False
 )
-#: Actions of users run, whose effects may be anything, anywhere.
+#: Actions of users run, anywhere; what they do can be undone by their compensations.
+STARTS: Final = ToolAnnotations(
+    read_only_hint=False, destructive_hint=False, idempotent_hint=False, open_world_hint=True
+)
+#: The same, on what has run already: it is confirmed before it is done.
 ACTS: Final = ToolAnnotations(
     read_only_hint=False, destructive_hint=True, idempotent_hint=False, open_world_hint=True
 )

@@ -153,10 +153,18 @@ class Teller:
 async def call(
     client: Client, tool: str, arguments: Json, *, progress: Teller | None = None
 ) -> Json:
-    """Call a tool that must succeed and return its structured result."""
+    """Call a tool that must succeed, confirming it where it asks; return its structured result."""
     result = await client.call_tool(tool, arguments, progress_callback=progress)
+    if result.is_error and (token := confirmation_in(text_of(result))) is not None:
+        result = await client.call_tool(tool, {**arguments, "confirmation": token})
     assert not result.is_error, text_of(result)
     return cast("Json", result.structured_content)
+
+
+def confirmation_in(text: str) -> str | None:
+    """Return the token in the answer to a destructive call that nobody has confirmed."""
+    found = re.search(r'confirmation="([^"]+)"', text)
+    return found and found[1]
 
 
 async def refusal(client: Client, tool: str, arguments: Json) -> str:

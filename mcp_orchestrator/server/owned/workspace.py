@@ -9,6 +9,7 @@ from mcp_orchestrator.packs import LoadedPack, Registry
 from mcp_orchestrator.runtime import HealthReport, Runtime, examine
 from mcp_orchestrator.runtime.providers import Providers
 from mcp_orchestrator.server.auth.refusals import Refusals
+from mcp_orchestrator.server.confirmations import Confirmations
 from mcp_orchestrator.server.owned.queue import OwnedQueue, OwnedSchedules, OwnedSignals
 from mcp_orchestrator.server.owned.sagas import OwnedSagas
 from mcp_orchestrator.server.owned.sandbox import OwnedRuns, OwnedSandbox
@@ -37,6 +38,7 @@ class Workspace:
     providers: Providers
     roles: Roles
     mailbox: SamplingMailbox
+    confirmations: Confirmations
     _runtime: Runtime
 
     async def health(self) -> HealthReport:
@@ -67,5 +69,8 @@ def workspace_of(runtime: Runtime, refusals: Refusals) -> Workspace:
         providers=runtime.providers,
         roles=runtime.roles,
         mailbox=runtime.mailbox,
+        confirmations=Confirmations(
+            runtime.serving.key, runtime.serving.confirmations, runtime.clock
+        ),
         _runtime=runtime,
     )

@@ -4,10 +4,12 @@ from datetime import datetime
 from typing import Annotated
 
 from mcp.server import MCPServer
+from mcp.server.mcpserver import Elicit, Resolve
 from pydantic import BaseModel, Field, JsonValue
 
 from mcp_orchestrator.errors import InvalidInputError
 from mcp_orchestrator.queue import NewTask, PriorityName, TaskFilter, TaskPriority, TaskStatus
+from mcp_orchestrator.server.confirming import Confirmation, Consent, consent
 from mcp_orchestrator.server.hints import ADDS, READS, REPLACES, SETS
 from mcp_orchestrator.server.owned import Workspace
 from mcp_orchestrator.server.teaching import teaching
@@ -20,7 +22,7 @@ from mcp_orchestrator.server.toolsets.queue_views import (
     view_stats,
     view_task,
 )
-from mcp_orchestrator.server.waiting import WaitSeconds
+from mcp_orchestrator.server.waiting import ToolContext, WaitSeconds
 
 
 class Retried(BaseModel):
@@ -100,10 +102,24 @@ def register(server: MCPServer[None], runtime: Workspace) -> None:
         wanted = TaskFilter(status=status, task_type=task_type, before=before, limit=limit)
         return view_list(await runtime.queue.list_tasks(wanted), limit)
 
+    @teaching
+    async def agree_to_cancel(
+        task_id: str, confirmation: str | None, context: ToolContext
+    ) -> Elicit[Consent] | Consent:
+        task = await runtime.queue.get_task(task_id)
+        stands = f"task {task_id} ({task.task_type}, {task.status})"
+        effect = None if task.status.is_final else f"This cancels {stands}; its work is lost."
+        return await consent(
+            runtime, context, "queue_cancel_task", {"task_id": task_id},
+            effect=effect, confirmation=confirmation,
+        )  # fmt: skip
+
     @server.tool(title="Cancel a task", annotations=REPLACES)
     @teaching
     async def queue_cancel_task(
         task_id: Annotated[str, Field(description="As returned by queue_add_task.")],
+        agreed: Annotated[Consent, Resolve(agree_to_cancel)],
+        confirmation: Confirmation = None,
     ) -> TaskView:
         """Cancel a waiting or running task; one that has ended stays as it is."""
         return view_task(await runtime.queue.cancel_task(task_id))

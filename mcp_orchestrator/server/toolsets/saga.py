@@ -13,7 +13,7 @@ from mcp_orchestrator.saga import (
     SagaState,
     parse_definition,
 )
-from mcp_orchestrator.server.hints import ACTS, READS, SETS
+from mcp_orchestrator.server.hints import READS, SETS, STARTS
 from mcp_orchestrator.server.owned import Workspace
 from mcp_orchestrator.server.teaching import teaching
 from mcp_orchestrator.server.toolsets import saga_control, saga_decisions
@@ -100,7 +100,7 @@ def read_definition(
 def register(server: MCPServer[None], runtime: Workspace) -> None:
     """Add the tools to a server."""
 
-    @server.tool(title="Start a saga", annotations=ACTS)
+    @server.tool(title="Start a saga", annotations=STARTS)
     @teaching
     async def saga_start(
         name: Annotated[

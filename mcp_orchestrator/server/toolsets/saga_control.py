@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Annotated, Literal
 
 from mcp.server import MCPServer
+from mcp.server.mcpserver import Elicit, Resolve
 from pydantic import BaseModel, Field, JsonValue
 
 from mcp_orchestrator.runtime.queue_step import DESCRIPTION, QUEUE_STEP
@@ -13,13 +14,16 @@ from mcp_orchestrator.saga import (
     Order,
     Preview,
     SagaView,
+    StepState,
     explain,
 )
-from mcp_orchestrator.server.hints import ACTS, READS
+from mcp_orchestrator.server.confirming import Confirmation, Consent, consent
+from mcp_orchestrator.server.hints import ACTS, READS, STARTS
 from mcp_orchestrator.server.owned import Workspace
 from mcp_orchestrator.server.owned.sagas import OwnedInterventions
 from mcp_orchestrator.server.teaching import teaching
 from mcp_orchestrator.server.toolsets.saga_views import SagaReport, describe_event, view_saga
+from mcp_orchestrator.server.waiting import ToolContext
 
 SagaId = Annotated[str, Field(description="As returned by saga_start, saga_list or loop_start.")]
 Reason = Annotated[str, Field(min_length=1, description="Why; the audit trail keeps it.")]
@@ -32,15 +36,23 @@ class SagaPlan(BaseModel):
     runs: list[str] = Field(description="Steps that run, in order.")
     compensates: list[str] = Field(description="Steps that are undone, in order.")
     skips: list[str] = Field(description="Steps that count as done.")
+    confirmation: str | None = Field(description="Of a dry run: pass it to give the order.")
     saga: SagaReport
 
 
-def plan_report(plan: Preview, view: SagaView, *, dry_run: bool) -> SagaPlan:
-    """Show what an order would do, or has set going."""
+def plan_report(plan: Preview, view: SagaView, confirmation: str | None = None) -> SagaPlan:
+    """Show what an order has set going; with a confirmation, what it would."""
     return SagaPlan(
-        dry_run=dry_run, runs=plan.runs, compensates=plan.compensates, skips=plan.skips,
-        saga=view_saga(view),
+        dry_run=confirmation is not None, runs=plan.runs, compensates=plan.compensates,
+        skips=plan.skips, confirmation=confirmation, saga=view_saga(view),
     )  # fmt: skip
+
+
+def describe_plan(order: str, saga_id: str, plan: Preview) -> str:
+    """Say in a sentence what an order would do."""
+    parts = {"run": plan.runs, "undo": plan.compensates, "count as done": plan.skips}
+    told = "; ".join(f"{what}: {', '.join(steps)}" for what, steps in parts.items() if steps)
+    return f"The order {order} to saga {saga_id} would {told or 'run no step'}."
 
 
 class AuditPage(BaseModel):
@@ -148,9 +160,7 @@ def _register_readers(server: MCPServer[None], runtime: Workspace) -> None:
 
 
 def _register_orders(server: MCPServer[None], runtime: Workspace) -> None:
-    changes = ACTS
-
-    @server.tool(title="Send a signal to a saga", annotations=changes)
+    @server.tool(title="Send a signal to a saga", annotations=STARTS)
     @teaching
     async def saga_signal(
         saga_id: SagaId,
@@ -163,21 +173,72 @@ def _register_orders(server: MCPServer[None], runtime: Workspace) -> None:
         await runtime.sagas.signal(saga_id, signal, value)
         return view_saga(await runtime.sagas.get(saga_id))
 
-    @server.tool(title="Abort a saga", annotations=changes)
+    @teaching
+    async def agree_to_abort(
+        saga_id: str, reason: str, compensate: bool, confirmation: str | None, context: ToolContext
+    ) -> Elicit[Consent] | Consent:
+        view = await runtime.sagas.get(saga_id)
+        done = [step.name for step in view.steps if step.state is StepState.COMPLETED]
+        undone = ", ".join(done) if compensate and done else "nothing"
+        return await consent(
+            runtime, context, "saga_abort",
+            {"saga_id": saga_id, "reason": reason, "compensate": compensate},
+            effect=f"This stops saga {saga_id} ({view.saga_type}, {view.state}) and undoes"
+            f" {undone}.",
+            confirmation=confirmation,
+        )  # fmt: skip
+
+    @server.tool(title="Abort a saga", annotations=ACTS)
     @teaching
     async def saga_abort(
         saga_id: SagaId,
         reason: Reason,
+        agreed: Annotated[Consent, Resolve(agree_to_abort)],
         compensate: Annotated[bool, Field(description="Undo the finished steps first.")] = True,
+        confirmation: Confirmation = None,
     ) -> SagaReport:
         """Stop a saga that has not ended; what is in flight is cancelled, what is done undone."""
         return view_saga(await runtime.sagas.abort(saga_id, reason, compensate=compensate))
 
-    @server.tool(title="Set a saga going again", annotations=changes)
+    _register_retry(server, runtime)
+
+
+def _register_retry(server: MCPServer[None], runtime: Workspace) -> None:
+    def in_full(
+        saga_id: str, reason: str, order: str, skip: JsonObject, new_input: JsonValue, step: str
+    ) -> JsonObject:
+        return {
+            "saga_id": saga_id, "reason": reason, "order": order, "skip": skip,
+            "new_input": new_input, "from_step": step,
+        }  # fmt: skip
+
+    @teaching
+    async def agree_to_order(
+        saga_id: str,
+        reason: str,
+        order: Command,
+        skip: JsonObject,
+        new_input: JsonObject | None,
+        from_step: str,
+        dry_run: bool,
+        confirmation: str | None,
+        context: ToolContext,
+    ) -> Elicit[Consent] | Consent:
+        if dry_run:
+            return Consent()
+        plan = await _plan(runtime.sagas.by_hand, saga_id, order, skip, from_step)
+        return await consent(
+            runtime, context, "saga_retry",
+            in_full(saga_id, reason, order, skip, new_input, from_step),
+            effect=describe_plan(order, saga_id, plan), confirmation=confirmation,
+        )  # fmt: skip
+
+    @server.tool(title="Set a saga going again", annotations=ACTS)
     @teaching
     async def saga_retry(
         saga_id: SagaId,
         reason: Reason,
+        agreed: Annotated[Consent, Resolve(agree_to_order)],
         order: Annotated[
             Command,
             Field(
@@ -197,13 +258,16 @@ def _register_orders(server: MCPServer[None], runtime: Workspace) -> None:
             str, Field(description="For rewind and fork: the first step that runs.")
         ] = "",
         dry_run: Annotated[bool, Field(description="Only say what would be done.")] = False,
+        confirmation: Confirmation = None,
     ) -> SagaPlan:
         """Go on with a saga that failed, was aborted or is held; ask with dry_run first."""
         hand, why = runtime.sagas.by_hand, Order(reason)
         plan = await _plan(hand, saga_id, order, skip, from_step)
         if dry_run:
-            view = await runtime.sagas.get(saga_id)
-        elif order == "retry":
+            arguments = in_full(saga_id, reason, order, skip, new_input, from_step)
+            token = runtime.confirmations.issue("saga_retry", arguments)
+            return plan_report(plan, await runtime.sagas.get(saga_id), token)
+        if order == "retry":
             view = await hand.retry(saga_id, why, skip=skip, new_input=new_input)
         elif order == "compensate":
             view = await hand.compensate(saga_id, why)
@@ -211,4 +275,4 @@ def _register_orders(server: MCPServer[None], runtime: Workspace) -> None:
             view = await hand.rewind(saga_id, why, to_step=from_step, new_input=new_input)
         else:
             view = await hand.fork(saga_id, why, from_step=from_step, new_input=new_input)
-        return plan_report(plan, view, dry_run=dry_run)
+        return plan_report(plan, view)

@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Annotated
 
 from mcp.server import MCPServer
+from mcp.server.mcpserver import Elicit, Resolve
 from pydantic import BaseModel, Field, JsonValue
 
 from mcp_orchestrator.queue.signals import (
@@ -15,9 +16,11 @@ from mcp_orchestrator.queue.signals import (
     StartSaga,
     StartTask,
 )
-from mcp_orchestrator.server.hints import ADDS, READS, REPLACES
+from mcp_orchestrator.server.confirming import Confirmation, Consent, consent
+from mcp_orchestrator.server.hints import ADDS, READS, REPLACES, SETS
 from mcp_orchestrator.server.owned import Workspace
 from mcp_orchestrator.server.teaching import teaching
+from mcp_orchestrator.server.waiting import ToolContext
 
 
 class SignalView(BaseModel):
@@ -99,10 +102,45 @@ def register(server: MCPServer[None], runtime: Workspace) -> None:
 
 def _register_rules(server: MCPServer[None], runtime: Workspace) -> None:
     signals = runtime.signals
-    changes = REPLACES
     reads = READS
 
-    @server.tool(title="Say what a signal starts", annotations=changes)
+    async def loses(name: str, tail: str) -> str | None:
+        """Say which rule would be no more; None where there is none of that name."""
+        for rule in await signals.list_rules():
+            if rule.name == name:
+                return f"The rule {name!r} ({rule.pattern} → {rule.target.kind}) {tail}."
+        return None
+
+    @teaching
+    async def agree_to_replace(
+        name: str,
+        pattern: str,
+        target: StartTask | StartSaga | SignalSaga,
+        where: dict[str, JsonValue],
+        confirmation: str | None,
+        context: ToolContext,
+    ) -> Elicit[Consent] | Consent:
+        arguments: dict[str, JsonValue] = {
+            "name": name, "pattern": pattern, "where": where,
+            "target": target.model_dump(mode="json"),
+        }  # fmt: skip
+        effect = await loses(name, f"would be replaced by {pattern} → {target.kind}")
+        return await consent(
+            runtime, context, "signal_add_rule", arguments,
+            effect=effect, confirmation=confirmation,
+        )  # fmt: skip
+
+    @teaching
+    async def agree_to_remove(
+        name: str, confirmation: str | None, context: ToolContext
+    ) -> Elicit[Consent] | Consent:
+        effect = await loses(name, "would be removed")
+        return await consent(
+            runtime, context, "signal_remove_rule", {"name": name},
+            effect=effect, confirmation=confirmation,
+        )  # fmt: skip
+
+    @server.tool(title="Say what a signal starts", annotations=REPLACES)
     @teaching
     async def signal_add_rule(
         name: Annotated[str, Field(min_length=1, max_length=200, description="Of the rule.")],
@@ -113,10 +151,12 @@ def _register_rules(server: MCPServer[None], runtime: Workspace) -> None:
             StartTask | StartSaga | SignalSaga,
             Field(discriminator="kind", description="A task, a saga, or a saga that waits."),
         ],
+        agreed: Annotated[Consent, Resolve(agree_to_replace)],
         where: Annotated[
             dict[str, JsonValue],
             Field(description="Paths in the payload, and the value each must have, or a list."),
         ] = {},  # noqa: B006 - read only, and the schema shows the default
+        confirmation: Confirmation = None,
     ) -> RuleList:
         """Add a rule, or replace the one of its name; a signal starts every rule that matches."""
         await signals.add_rule(SignalRule(name=name, pattern=pattern, where=where, target=target))
@@ -128,10 +168,12 @@ def _register_rules(server: MCPServer[None], runtime: Workspace) -> None:
         """List the rules that decide what signals start, by name."""
         return await _rules(runtime)
 
-    @server.tool(title="Remove a rule for signals", annotations=changes)
+    @server.tool(title="Remove a rule for signals", annotations=REPLACES)
     @teaching
     async def signal_remove_rule(
         name: Annotated[str, Field(description="Of the rule.")],
+        agreed: Annotated[Consent, Resolve(agree_to_remove)],
+        confirmation: Confirmation = None,
     ) -> RuleList:
         """Remove a rule and return those that are left."""
         await signals.remove_rule(name)
@@ -146,7 +188,7 @@ def _register_rules(server: MCPServer[None], runtime: Workspace) -> None:
         found = await signals.list_unrouted(limit)
         return SignalList(signals=[view_signal(signal) for signal in found])
 
-    @server.tool(title="Route a signal again", annotations=changes)
+    @server.tool(title="Route a signal again", annotations=SETS)
     @teaching
     async def signal_route_again(
         signal_id: Annotated[str, Field(description="As returned by signal_publish.")],
