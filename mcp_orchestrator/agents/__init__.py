@@ -9,11 +9,12 @@ from mcp_orchestrator.agents.budgets import Allowance, BudgetRules
 from mcp_orchestrator.agents.cache import AnswerCache, CacheSettings, CacheStatistics
 from mcp_orchestrator.agents.cached import CachedModel
 from mcp_orchestrator.agents.deepseek import DeepSeekModel
+from mcp_orchestrator.agents.file_limits import FileLimits
 from mcp_orchestrator.agents.function_cache import FunctionCache
 from mcp_orchestrator.agents.http import ProviderHttp, Timeouts
 from mcp_orchestrator.agents.http_cassette import player, recorder
 from mcp_orchestrator.agents.ledgered import LedgeredModel
-from mcp_orchestrator.agents.limits import CallLimits, LimitSettings, LocalLimits
+from mcp_orchestrator.agents.limits import CallLimits, LimitSettings
 from mcp_orchestrator.agents.metrics import ProviderMetrics
 from mcp_orchestrator.agents.model import (
     EFFORTS,
@@ -55,10 +56,10 @@ __all__ = [
     "Circuit",
     "Citation",
     "DeepSeekModel",
+    "FileLimits",
     "FunctionCache",
     "LedgeredModel",
     "LimitSettings",
-    "LocalLimits",
     "Message",
     "Model",
     "ModelReply",

@@ -16,7 +16,7 @@ from mcp_orchestrator.clock import Clock
 from mcp_orchestrator.codeloop import feedback
 from mcp_orchestrator.codeloop.attempt import Attempt, same_program
 from mcp_orchestrator.codeloop.delivery import Deliveries
-from mcp_orchestrator.codeloop.memos import Memos
+from mcp_orchestrator.codeloop.memos import memos_of
 from mcp_orchestrator.codeloop.problem import Problem
 from mcp_orchestrator.codeloop.progress import Plan, Progress
 from mcp_orchestrator.codeloop.ranking import best_attempt
@@ -213,7 +213,7 @@ class CodeLoop:
         self, problem: Problem, plan: Plan, step: StepHandle, spend: Spend
     ) -> AsyncGenerator[Workbench]:
         coder = self._roles.coder(problem.provider, step.saga_id)
-        async with Memos(step) as memos:
+        async with memos_of(step) as memos:
             yield Workbench(
                 problem, plan.tests, memos, coder, self._sandbox,
                 spend=spend, concurrency=self._concurrency, clock=self._clock,

@@ -4,9 +4,9 @@ A disk takes longer to keep a program than the loop takes to begin its test, so 
 the former. What a crash can repeat stays the same: whatever was not on disk yet.
 """
 
-from collections.abc import Awaitable, Callable
-from types import TracebackType
-from typing import Self, cast
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import cast
 
 import anyio
 from anyio.abc import TaskGroup
@@ -17,39 +17,35 @@ from mcp_orchestrator.saga import JsonObject, StepHandle
 Tell = Callable[[JsonValue], JsonObject]
 
 
-class Memos:
-    """The memos of one step; leaving the block waits until all of them are on disk.
+@asynccontextmanager
+async def memos_of(step: StepHandle) -> AsyncGenerator["Memos"]:
+    """Keep the memos of one step; leaving the block waits until all of them are on disk.
 
     Args:
         step: the step that keeps them.
 
     Raises:
-        StaleLeaseError: on leaving, where another process has taken the saga over.
-        BackendUnavailableError: on leaving, where one could not be written.
+        StaleLeaseError: another process has taken the saga over.
+        BackendUnavailableError: one could not be written.
+    """
+    try:
+        async with anyio.create_task_group() as tasks:
+            yield Memos(step, tasks)
+    except BaseException as raised:  # a cancel too, which is in no group
+        raise _first(raised) from None
+
+
+class Memos:
+    """The memos of one step; ``memos_of`` makes them.
+
+    Args:
+        step: the step that keeps them.
+        tasks: where they are written.
     """
 
-    def __init__(self, step: StepHandle) -> None:
+    def __init__(self, step: StepHandle, tasks: TaskGroup) -> None:
         self.step = step
-        self._tasks: TaskGroup | None = None
-
-    async def __aenter__(self) -> Self:
-        """Begin."""
-        self._tasks = anyio.create_task_group()
-        await self._tasks.__aenter__()
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> bool | None:
-        """Wait for the disk; what went wrong comes out as it is, not in a group."""
-        assert self._tasks is not None
-        try:
-            return await self._tasks.__aexit__(kind, error, trace)
-        except BaseException as raised:  # a cancel too, which is in no group
-            raise _first(raised) from None
+        self._tasks = tasks
 
     async def run(
         self, name: str, fn: Callable[[], Awaitable[JsonValue]], tell: Tell | None = None
@@ -64,7 +60,6 @@ class Memos:
         Raises:
             Exception: what the operation raised; nothing is kept then.
         """
-        assert self._tasks is not None
         outcome = _Outcome()
 
         async def noted() -> JsonValue:

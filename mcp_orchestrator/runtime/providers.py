@@ -16,9 +16,9 @@ from mcp_orchestrator.agents import (
     CallLimits,
     Circuit,
     DeepSeekModel,
+    FileLimits,
     LedgeredModel,
     LimitSettings,
-    LocalLimits,
     Message,
     Model,
     ModelReply,
@@ -188,13 +188,14 @@ class ProviderFactory:
         return await self._stack.enter_async_context(http)
 
     def _limits(self, provider: str) -> CallLimits:
-        """Share limits where several hosts share a database; a file serves one person."""
+        """Share limits with every process on the same store; beside a file, in a file."""
         bounds = LimitSettings(
             concurrency=self._settings.provider_concurrency,
             per_minute=self._settings.provider_calls_per_minute,
         )
         if self._database.is_sqlite:
-            return LocalLimits(self._clock, bounds)
+            file = self._settings.data_dir / "limits" / f"{provider}.json"
+            return FileLimits(file, self._clock, bounds)
         return SharedLimits(provider, self._database, self._committer, self._clock, bounds)
 
     def _ledgered(self, model: Model, prices: Prices | None) -> LedgeredModel:

@@ -1,5 +1,6 @@
 """Budgets and refusals in a real server: nothing is sent past them, and what there is is kept."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,13 @@ from tests.services.programmer import HOPELESS, PROBLEM, TESTS, programmer, prov
 from tests.services.provider_server import Answer, Received, provider_server, reply
 
 LOOP: Json = {"problem": PROBLEM, "tests": TESTS, "candidates": 1}
+
+
+async def solve(folder: Path, settings: Mapping[str, str]) -> Json:
+    """Run one loop to its end, in a server with these settings."""
+    async with connect("stdio-handshake", folder, settings) as client:
+        started = await call(client, "loop_start", LOOP)
+        return await until_ended(client, started["loop_id"])
 
 
 @pytest.mark.parametrize(
@@ -39,9 +47,7 @@ async def test_what_would_cost_too_much_is_never_sent(name: str, tmp_path: Path)
         f"MCP_ORCHESTRATOR_BUDGET_{name}": "0.000001",
         "MCP_ORCHESTRATOR_REPLAY_PROVIDERS": str(tmp_path / "empty.jsonl"),
     }
-    async with connect("stdio-handshake", tmp_path, settings) as client:
-        started = await call(client, "loop_start", LOOP)
-        loop = await until_ended(client, started["loop_id"])
+    loop = await solve(tmp_path, settings)
     assert loop["state"] == "failed"
     assert "CNY" in loop["error"]
     assert "no further answer" not in loop["error"], "nobody was asked"
@@ -50,10 +56,8 @@ async def test_what_would_cost_too_much_is_never_sent(name: str, tmp_path: Path)
 @pytest.mark.parametrize("name", ["SAGA_CALLS", "DAY_CALLS"])
 async def test_a_loop_that_meets_a_budget_keeps_its_best(name: str, tmp_path: Path) -> None:
     async with provider_server(programmer(HOPELESS)) as provider:
-        settings = provider_settings(provider.base_url) | {f"MCP_ORCHESTRATOR_BUDGET_{name}": "2"}
-        async with connect("stdio-handshake", tmp_path, settings) as client:
-            started = await call(client, "loop_start", LOOP)
-            loop = await until_ended(client, started["loop_id"])
+        budget = {f"MCP_ORCHESTRATOR_BUDGET_{name}": "2"}
+        loop = await solve(tmp_path, provider_settings(provider.base_url) | budget)
         assert provider.count("POST") == 2, "the analysis and a candidate; no repair"
     assert (loop["state"], loop["solved"], loop["code"]) == ("completed", False, HOPELESS)
     assert "no further program was to be had" in loop["stop_reason"]
@@ -71,10 +75,7 @@ async def test_a_provider_that_runs_out_of_money_half_way_does_not_cost_the_best
         return works(received)
 
     async with provider_server(respond) as provider:
-        settings = provider_settings(provider.base_url)
-        async with connect("stdio-handshake", tmp_path, settings) as client:
-            started = await call(client, "loop_start", LOOP)
-            loop = await until_ended(client, started["loop_id"])
+        loop = await solve(tmp_path, provider_settings(provider.base_url))
         assert provider.count("POST") == 3, "402 is not asked again"
     assert (loop["state"], loop["solved"], loop["code"]) == ("completed", False, HOPELESS)
     assert "402" in loop["stop_reason"]
