@@ -36,6 +36,7 @@ from mcp_orchestrator.errors import (
     ProviderRejectedError,
     ProviderUnavailableError,
 )
+from mcp_orchestrator.telemetry.tracing import note
 
 T = TypeVar("T")
 #: Reads the events of a streamed answer; called anew for every attempt.
@@ -218,6 +219,7 @@ class ProviderHttp:
                 ) if failed.may_retry else None  # fmt: skip
                 if wait is None:
                     raise failed.error from failed.__cause__
+                note("retry", {"error": failed.error.code, "wait_seconds": wait})
                 if self._metrics is not None:
                     self._metrics.again(self.account.provider, throttled=failed.throttled)
             await self._clock.sleep(wait)

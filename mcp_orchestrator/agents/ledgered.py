@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 import anyio
+from opentelemetry.trace import SpanKind
 
 from mcp_orchestrator.agents.budgets import BudgetRules
 from mcp_orchestrator.agents.metrics import ProviderMetrics
@@ -20,6 +21,7 @@ from mcp_orchestrator.agents.prices import Prices, largest_use
 from mcp_orchestrator.clock import Clock
 from mcp_orchestrator.errors import AnswerLostError, BudgetExceededError, OrchestratorError
 from mcp_orchestrator.store.ledger import Ledger, Outcome, PlannedCall, Spent
+from mcp_orchestrator.telemetry.tracing import Tracing
 
 
 class LedgeredModel:
@@ -32,6 +34,7 @@ class LedgeredModel:
         prices: for the most a call may cost; without them money is only counted afterwards.
         rules: what may be used; no limits by default.
         metrics: counts calls, tokens and money; None for nothing.
+        tracing: records calls; nothing does if left out.
     """
 
     def __init__(
@@ -43,6 +46,7 @@ class LedgeredModel:
         prices: Prices | None = None,
         rules: BudgetRules | None = None,
         metrics: ProviderMetrics | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
         self.provider = inner.provider
         self.model = inner.model
@@ -52,6 +56,7 @@ class LedgeredModel:
         self._prices = prices
         self._rules = rules or BudgetRules()
         self._metrics = metrics
+        self._tracing = tracing or Tracing()
 
     async def ask(
         self,
@@ -109,7 +114,7 @@ class LedgeredModel:
         self, entered: "_Entered", ask: Callable[[], Awaitable[ModelReply]]
     ) -> ModelReply:
         try:
-            reply = await ask()
+            reply = await self._traced(entered.request, ask)
         except OrchestratorError as error:
             spent = None if isinstance(error, AnswerLostError) else Spent()
             self._settle(entered, Outcome.FAILED, spent, error_code=error.code)
@@ -119,6 +124,29 @@ class LedgeredModel:
             raise
         self._settle(entered, Outcome.ANSWERED, _spent(reply), reply=reply)
         return reply
+
+    async def _traced(
+        self, request: ModelRequest, ask: Callable[[], Awaitable[ModelReply]]
+    ) -> ModelReply:
+        asked = {
+            "gen_ai.operation.name": "chat",
+            "gen_ai.provider.name": self.provider,
+            "gen_ai.request.model": self.model,
+            "saga.id": request.saga_id,
+            "enduser.id": request.owner,
+            "model.purpose": request.purpose,
+        }
+        with self._tracing.span(f"chat {self.model}", asked, kind=SpanKind.CLIENT) as span:
+            reply = await ask()
+            usage = reply.usage
+            span.set_attributes(
+                {
+                    "gen_ai.response.model": reply.model,
+                    "gen_ai.usage.input_tokens": usage.input_tokens,
+                    "gen_ai.usage.output_tokens": usage.output_tokens,
+                }
+            )
+            return reply
 
     async def check(self) -> str:
         """Say in one line that the provider answers.

@@ -13,7 +13,14 @@ from rich.markup import escape
 from mcp_orchestrator import __version__
 from mcp_orchestrator.cli import audit, pack, queue, saga, sandbox, schedule, token
 from mcp_orchestrator.cli.install import install
-from mcp_orchestrator.cli.running import DataDir, LogLevel, run_until_done, settings_from
+from mcp_orchestrator.cli.running import (
+    DataDir,
+    LogLevel,
+    MetricsPort,
+    metrics_of,
+    run_until_done,
+    settings_from,
+)
 from mcp_orchestrator.cli.spend import spend
 from mcp_orchestrator.cli.worker import worker
 from mcp_orchestrator.demo.demo import run_demo
@@ -61,19 +68,21 @@ def serve(
     ] = None,
     data_dir: DataDir = None,
     log_level: LogLevel = None,
+    metrics_port: MetricsPort = None,
 ) -> None:
     """Serve MCP: over stdio for one client, or over HTTP for many."""
     settings = settings_from(
         transport=transport, host=host, port=port, toolsets=toolsets, tools=tools,
-        read_only=read_only, data_dir=data_dir, log_level=log_level,
+        read_only=read_only, data_dir=data_dir, log_level=log_level, metrics_port=metrics_port,
     )  # fmt: skip
     streams = StandardStreams() if settings.transport == "stdio" else None
 
     async def run() -> None:
         async with open_runtime(settings) as runtime:
-            await until_signalled(
-                lambda: serve_stdio(runtime, streams) if streams else serve_http(runtime)
-            )
+            with metrics_of(runtime.metrics, settings):
+                await until_signalled(
+                    lambda: serve_stdio(runtime, streams) if streams else serve_http(runtime)
+                )
 
     run_until_done(run)
 

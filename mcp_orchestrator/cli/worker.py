@@ -7,19 +7,30 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import anyio
 import typer
 from anyio.abc import Process
+from prometheus_client import CollectorRegistry
 
-from mcp_orchestrator.cli.running import DataDir, LogLevel, run_until_done, settings_from
+from mcp_orchestrator.cli.running import (
+    DataDir,
+    LogLevel,
+    MetricsPort,
+    metrics_of,
+    run_until_done,
+    settings_from,
+)
 from mcp_orchestrator.clock import SystemClock
 from mcp_orchestrator.runtime import open_runtime
 from mcp_orchestrator.server import build_server
 from mcp_orchestrator.server.auth.refusals import Refusals
 from mcp_orchestrator.settings import Settings
 from mcp_orchestrator.shutdown import until_signalled
+from mcp_orchestrator.telemetry.metrics_port import Gathered
 
 _log = logging.getLogger(__name__)
 #: A process that lived shorter than this waits longer before its next start, in seconds.
@@ -45,22 +56,27 @@ def worker(
     ] = None,
     data_dir: DataDir = None,
     log_level: LogLevel = None,
+    metrics_port: MetricsPort = None,
     parent: Annotated[int | None, typer.Option("--parent", hidden=True)] = None,
+    metrics_file: Annotated[Path | None, typer.Option("--metrics-file", hidden=True)] = None,
 ) -> None:
     """Run queued tasks and sagas without serving any client.
+
+    With --metrics-port, one port shows the metrics of all processes, each labelled with its number.
 
     SIGTERM or Ctrl-C lets running tasks end or hands them back; a second one does not wait.
     """
     settings = settings_from(
         data_dir=data_dir,
         log_level=log_level,
+        metrics_port=metrics_port,
         embedded_worker=True,
         worker_concurrency=concurrency,
         worker_types=None if queues is None else queues.split(","),
     )
     settings = settings.model_copy(update={"grace_seconds": settings.worker_grace_seconds})
     if workers == 1:
-        run_until_done(lambda: _work(settings, parent))
+        run_until_done(lambda: _work(settings, parent, metrics_file))
         return
     options = {
         "--concurrency": concurrency,
@@ -72,11 +88,17 @@ def worker(
     command = [sys.executable, "-m", "mcp_orchestrator", "worker"]
     for name, value in options.items():
         command += [] if value is None else [name, str(value)]
-    supervisor = Supervisor(command, workers, settings.grace_seconds + _CLOSING)
-    anyio.run(supervisor.run)
+    with TemporaryDirectory(prefix="mcpo-") as folder:
+        files = [Path(folder, str(number)) for number in range(workers)]
+        commands = [[*command, "--metrics-file", str(file)] for file in files]
+        supervisor = Supervisor(commands, settings.grace_seconds + _CLOSING)
+        registry = CollectorRegistry()
+        registry.register(Gathered(files))
+        with metrics_of(registry, settings):
+            anyio.run(supervisor.run)
 
 
-async def _work(settings: Settings, parent: int | None) -> None:
+async def _work(settings: Settings, parent: int | None, metrics_file: Path | None) -> None:
     async def stay() -> None:
         while parent is None or os.getppid() == parent:
             await SystemClock().sleep(_PARENT_LOOK)
@@ -85,7 +107,8 @@ async def _work(settings: Settings, parent: int | None) -> None:
     everything = {"toolsets": ["all"], "read_only": False}
     async with open_runtime(settings.model_copy(update=everything)) as runtime:
         build_server(runtime, Refusals(runtime.metrics))  # its tools also run as queued tasks
-        await until_signalled(stay)
+        with metrics_of(runtime.metrics, settings, write_to=metrics_file):
+            await until_signalled(stay)
 
 
 @dataclass
@@ -93,13 +116,11 @@ class Supervisor:
     """Keeps a number of processes alive.
 
     Args:
-        command: what each process runs.
-        count: how many there are.
+        commands: what each process runs.
         patience: how long they may take to end when asked to, in seconds.
     """
 
-    command: Sequence[str]
-    count: int
+    commands: Sequence[Sequence[str]]
     patience: float
     _processes: dict[int, Process] = field(default_factory=dict[int, Process])
     _stopping: bool = False
@@ -107,7 +128,7 @@ class Supervisor:
     async def run(self) -> None:
         """Start the processes, and start again those that die, until a signal says to stop."""
         async with anyio.create_task_group() as tasks:
-            for number in range(self.count):
+            for number in range(len(self.commands)):
                 tasks.start_soon(self._keep, number)
             with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
                 async for _ in signals:
@@ -126,7 +147,7 @@ class Supervisor:
             began = anyio.current_time()
             # a session of its own, so that Ctrl-C reaches it once, from here
             process = await anyio.open_process(
-                self.command, stdin=subprocess.DEVNULL, stdout=None, stderr=None,
+                self.commands[number], stdin=subprocess.DEVNULL, stdout=None, stderr=None,
                 start_new_session=True,
             )  # fmt: skip
             self._processes[number] = process

@@ -8,6 +8,7 @@ from mcp_orchestrator.queue.config import TaskQueueConfig
 from mcp_orchestrator.queue.encoding import encode_json, new_task_id, unique_key
 from mcp_orchestrator.queue.port import NewEntry
 from mcp_orchestrator.queue.task import NewTask, Task, TaskPriority, TaskStatus
+from mcp_orchestrator.telemetry.tracing import current_traceparent
 
 _LONGEST_NAME = 200
 _LONGEST_KEY = 500
@@ -55,6 +56,7 @@ def admit(new: NewTask, config: TaskQueueConfig, now: datetime) -> NewEntry:
         now,
         available_at,
         preemptible=new.preemptible,
+        traceparent=current_traceparent(),
     )
     if new.unique_while_pending and new.idempotency_key is None:
         raise InvalidInputError("Uniqueness while pending needs an idempotency key.")

@@ -119,6 +119,7 @@ class Task(NamedTuple):
     """One task as the queue holds it at one moment.
 
     ``attempt`` counts deliveries that were not handed back: 0 before the first, 1 during it.
+    ``traceparent`` is the span it was added in (W3C Trace Context), where traces are recorded.
     ``timeout`` bounds one attempt, in seconds. Times are aware UTC datetimes.
     """
 
@@ -142,4 +143,5 @@ class Task(NamedTuple):
     worker_id: str | None = None
     cancel_requested: bool = False
     preemptible: bool = False
+    traceparent: str | None = None
     history: tuple[TaskEvent, ...] = ()

@@ -28,6 +28,8 @@ from mcp_orchestrator.queue.recorder import Recorder
 from mcp_orchestrator.queue.run import Run
 from mcp_orchestrator.queue.task import EventKind, TaskPriority, TaskProgress
 from mcp_orchestrator.queue.task_queue import TaskQueue
+from mcp_orchestrator.queue.tracing import TaskTraces
+from mcp_orchestrator.telemetry.tracing import Tracing
 
 _log = logging.getLogger(__name__)
 #: The longest that handlers which wait for nothing keep the event loop, in seconds.
@@ -47,6 +49,7 @@ class Worker:
         grace_seconds: how long running tasks may go on after ``run`` was cancelled or ``stop``
             was called; those that have not ended by then are handed back.
         clock: the source of time.
+        tracing: records attempts; nothing does if left out.
     """
 
     def __init__(
@@ -58,6 +61,7 @@ class Worker:
         worker_id: str | None = None,
         grace_seconds: float = 5.0,
         clock: Clock | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
         self.worker_id = worker_id or f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
         self._queue = queue
@@ -65,6 +69,7 @@ class Worker:
         self._concurrency = concurrency
         self._grace_seconds = grace_seconds
         self._clock: Clock = clock or SystemClock()
+        self._traces = TaskTraces(tracing or Tracing())
         self._started_at = self._clock.now()
         self._runs: dict[Lease, Run] = {}
         self._handling = 0
@@ -318,7 +323,8 @@ class Worker:
         run.scope = scope
         self._handling += 1
         try:
-            result = await self._handlers[task.task_type](task.payload, context)
+            with self._traces.attempt(task):
+                result = await self._handlers[task.task_type](task.payload, context)
         except anyio.get_cancelled_exc_class() as cancelled:
             run.scope = None
             if group.cancel_scope.cancel_called:  # the grace period is over

@@ -43,7 +43,7 @@ async def examine(runtime: Runtime) -> HealthReport:
     """Ask every part; none is waited for longer than ten seconds."""
     questions = [
         _store, _queue, _sandbox, _reasoning, _code, _spending, _packs, _sign_in, _encryption,
-        _audit,
+        _audit, _telemetry,
     ]  # fmt: skip
     answers: dict[int, PartHealth] = {}
 
@@ -202,6 +202,19 @@ async def _audit(runtime: Runtime) -> PartHealth:
         return f"signed {every}; event {last['last_id']} and all before it at {when}"
 
     return await _answer("audit", "hash chains, signed anchors", check, required=False)
+
+
+async def _telemetry(runtime: Runtime) -> PartHealth:
+    settings = runtime.settings
+    metrics = "metrics at /metrics" if settings.transport != "stdio" else "no metrics"
+    if settings.metrics_port is not None:
+        metrics = f"metrics on port {settings.metrics_port} of {settings.metrics_host}"
+    traces = f"traces to {settings.otlp_endpoint}" if settings.otlp_endpoint else "no traces"
+    return PartHealth(
+        part="telemetry", backend=f"{settings.log_format} logs on stderr", ok=True, required=False,
+        detail=f"{traces}; {metrics}",
+        remedy="" if settings.otlp_endpoint else "Set OTEL_EXPORTER_OTLP_ENDPOINT for traces.",
+    )  # fmt: skip
 
 
 async def _answer(

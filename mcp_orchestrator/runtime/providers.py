@@ -44,6 +44,7 @@ from mcp_orchestrator.settings import Settings
 from mcp_orchestrator.store.commits import GroupCommitter
 from mcp_orchestrator.store.engine import Database
 from mcp_orchestrator.store.ledger import Ledger
+from mcp_orchestrator.telemetry.tracing import Tracing
 
 #: Search the web without a model, on an owner's account.
 SearchCall = Callable[[str, SearchOptions, str | None], Awaitable[ModelReply]]
@@ -81,6 +82,7 @@ class ProviderFactory:
         clock: the source of time.
         stack: closes the connections.
         metrics: counts what is asked and what it costs.
+        tracing: records calls.
     """
 
     def __init__(
@@ -93,6 +95,7 @@ class ProviderFactory:
         clock: Clock,
         stack: AsyncExitStack,
         metrics: ProviderMetrics,
+        tracing: Tracing,
     ) -> None:
         self._settings = settings
         self._database = database
@@ -101,6 +104,7 @@ class ProviderFactory:
         self._clock = clock
         self._stack = stack
         self._metrics = metrics
+        self._tracing = tracing
         self._rules = _budget_rules(settings)
         self._circuits: dict[str, Callable[[], Circuit]] = {}
 
@@ -201,7 +205,7 @@ class ProviderFactory:
     def _ledgered(self, model: Model, prices: Prices | None) -> LedgeredModel:
         return LedgeredModel(
             model, self._ledger, clock=self._clock, prices=prices, rules=self._rules,
-            metrics=self._metrics,
+            metrics=self._metrics, tracing=self._tracing,
         )  # fmt: skip
 
     def _cached(self, ledgered: LedgeredModel) -> Model:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 import anyio
+from anyio import to_thread
 from prometheus_client import CollectorRegistry
 
 from mcp_orchestrator.agents import ProviderMetrics, SamplingMailbox, SamplingModel
@@ -37,6 +38,7 @@ from mcp_orchestrator.runtime.providers import ProviderFactory, Providers
 from mcp_orchestrator.runtime.queue_step import QUEUE_STEP, queue_action
 from mcp_orchestrator.runtime.serving import Serving, open_serving
 from mcp_orchestrator.runtime.signals import SagasOfSignals
+from mcp_orchestrator.runtime.store_metrics import StoreMetrics
 from mcp_orchestrator.saga import SagaEngine, SagaMetrics
 from mcp_orchestrator.sandbox import Profiles, RiskPolicy, Sandbox, SandboxMetrics, open_sandbox
 from mcp_orchestrator.settings import Settings
@@ -47,6 +49,8 @@ from mcp_orchestrator.store.ledger import Ledger
 from mcp_orchestrator.store.runs import RunStore
 from mcp_orchestrator.store.tokens import TokenStore
 from mcp_orchestrator.store.vault import SagaVault
+from mcp_orchestrator.telemetry.exporting import open_tracing
+from mcp_orchestrator.telemetry.tracing import Tracing
 
 _log = logging.getLogger(__name__)
 #: The question that the client's model is asked stays free for whoever asks next: a stateless
@@ -54,6 +58,8 @@ _log = logging.getLogger(__name__)
 _NO_CLAIM = 0.0
 #: How often the queue's gauges are set and interrupted signals looked for, in seconds.
 _GAUGES_EVERY, _SIGNALS_EVERY = 5, 60
+#: How long the last spans may take to be sent at the end, in seconds.
+_LAST_SPANS = 2.0
 
 
 @dataclass(frozen=True)
@@ -82,6 +88,8 @@ class Runtime:
     tokens: TokenStore
     vault: SagaVault | None
     anchor_key: AnchorKey | None
+    tracing: Tracing
+    store_metrics: StoreMetrics
     serving: Serving
 
     def offer_handler(self, task_type: str, handler: TaskHandler) -> bool:
@@ -125,6 +133,8 @@ async def open_runtime(
             tasks.start_soon(runtime.sandbox.tend)
             if runtime.anchor_key is not None:
                 tasks.start_soon(_anchor, runtime, runtime.anchor_key)
+            if settings.audit_verify_seconds:
+                tasks.start_soon(_verify, runtime)
             if settings.embedded_worker:
                 tasks.start_soon(runtime.worker.run)
             if runtime.providers.deepseek is not None and settings.replay_providers is None:
@@ -136,6 +146,7 @@ async def open_runtime(
 async def _build(settings: Settings, clock: Clock, stack: AsyncExitStack) -> Runtime:
     database, committer = await stack.enter_async_context(open_store(settings))
     metrics = CollectorRegistry()
+    tracing = await _open_tracing(settings, stack)
     queue = await stack.enter_async_context(
         build_queue(settings, database, committer, clock, QueueMetrics(metrics))
     )
@@ -143,11 +154,11 @@ async def _build(settings: Settings, clock: Clock, stack: AsyncExitStack) -> Run
     mailbox = SamplingMailbox(database, committer, clock, claim=_NO_CLAIM)
     factory = ProviderFactory(
         settings, database=database, committer=committer, ledger=ledger, clock=clock, stack=stack,
-        metrics=ProviderMetrics(metrics),
+        metrics=ProviderMetrics(metrics), tracing=tracing,
     )  # fmt: skip
     providers = await factory.build()
     runs = RunStore(database, committer)
-    sandbox = await _open_sandbox(settings, runs, clock, SandboxMetrics(metrics))
+    sandbox = await _open_sandbox(settings, runs, clock, SandboxMetrics(metrics), tracing)
     stack.push_async_callback(sandbox.close)
     roles = Roles(
         configured_reasoner=providers.reasoner,
@@ -181,6 +192,7 @@ async def _build(settings: Settings, clock: Clock, stack: AsyncExitStack) -> Run
         metrics=SagaMetrics(metrics),
         clock=clock,
         vault=vault,
+        tracing=tracing,
     )
     worker = Worker(
         queue,
@@ -188,6 +200,7 @@ async def _build(settings: Settings, clock: Clock, stack: AsyncExitStack) -> Run
         concurrency=settings.worker_concurrency,
         grace_seconds=settings.grace_seconds,
         clock=clock,
+        tracing=tracing,
     )
     signals = SignalRouter(
         queue,
@@ -202,7 +215,9 @@ async def _build(settings: Settings, clock: Clock, stack: AsyncExitStack) -> Run
         settings, clock, database, committer, registry, packs, queue, worker, signals, schedules,
         sagas, sandbox, providers, roles, mailbox, ledger, deliveries, metrics, runs,
         TokenStore(database, committer, clock),
-        vault, read_anchor_key(settings), await open_serving(database, committer, clock),
+        vault, read_anchor_key(settings), tracing,
+        StoreMetrics(metrics, database, clock),
+        await open_serving(database, committer, clock),
     )  # fmt: skip
 
 
@@ -220,6 +235,11 @@ async def _anchor(runtime: Runtime, key: AnchorKey) -> None:
     await anchor_for_ever(runtime.database, runtime.committer, key, runtime.clock, every=every)
 
 
+async def _verify(runtime: Runtime) -> None:
+    every = runtime.settings.audit_verify_seconds
+    await runtime.store_metrics.verify_for_ever(every=every)
+
+
 async def _tend_queue(runtime: Runtime) -> None:
     """Fire schedules, show how the queue stands, finish interrupted signals; for ever."""
     for second in itertools.count():
@@ -227,6 +247,7 @@ async def _tend_queue(runtime: Runtime) -> None:
             await runtime.schedules.fire_due()
             if second % _GAUGES_EVERY == 0:
                 await runtime.queue.stats()
+                await runtime.store_metrics.show_sagas()
             if second % _SIGNALS_EVERY == 0:
                 await runtime.signals.tend()
         except OrchestratorError:
@@ -234,8 +255,19 @@ async def _tend_queue(runtime: Runtime) -> None:
         await runtime.clock.sleep(1)
 
 
+async def _open_tracing(settings: Settings, stack: AsyncExitStack) -> Tracing:
+    tracing, send_the_rest = open_tracing(settings.otlp_endpoint)
+
+    async def close() -> None:
+        with anyio.move_on_after(_LAST_SPANS, shield=True):
+            await to_thread.run_sync(send_the_rest, abandon_on_cancel=True)
+
+    stack.push_async_callback(close)
+    return tracing
+
+
 async def _open_sandbox(
-    settings: Settings, runs: RunStore, clock: Clock, metrics: SandboxMetrics
+    settings: Settings, runs: RunStore, clock: Clock, metrics: SandboxMetrics, tracing: Tracing
 ) -> Sandbox:
     """Open the sandbox; where there is none the server still starts, and refuses every run."""
     try:
@@ -255,6 +287,7 @@ async def _open_sandbox(
             runs=runs,
             metrics=metrics,
             clock=clock,
+            tracing=tracing,
         )
     except SandboxUnavailableError as error:
         _log.warning("No sandbox: %s", error)

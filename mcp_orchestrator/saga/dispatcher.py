@@ -32,6 +32,7 @@ from mcp_orchestrator.store.leases import (
     renew_lease,
 )
 from mcp_orchestrator.store.sagas import read_checkpoint
+from mcp_orchestrator.telemetry.correlation import correlated
 
 _log = logging.getLogger(__name__)
 
@@ -263,7 +264,8 @@ class Dispatcher:
         if self._metrics is not None:
             self._metrics.runs_here(saga_type, +1)
         try:
-            await run.drive()
+            with correlated(saga_id=saga_id, principal=run.record.user_id):
+                await run.drive()
         except StaleLeaseError as error:
             _log.info("%s", error)
         except OrchestratorError as error:

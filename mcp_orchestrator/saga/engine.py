@@ -31,6 +31,7 @@ from mcp_orchestrator.saga.resting import Resting
 from mcp_orchestrator.saga.runner import Surroundings
 from mcp_orchestrator.saga.states import SagaState
 from mcp_orchestrator.saga.step import ActionCatalog
+from mcp_orchestrator.saga.tracing import SagaTraces
 from mcp_orchestrator.saga.values import JsonObject, JsonValue
 from mcp_orchestrator.saga.view import SagaView, saga_view
 from mcp_orchestrator.saga.waits import APPROVAL_PREFIX
@@ -45,6 +46,7 @@ from mcp_orchestrator.store.sagas import (
     read_memos,
 )
 from mcp_orchestrator.store.sealing import Vault
+from mcp_orchestrator.telemetry.tracing import Tracing
 
 #: The longest input of a saga, in characters of JSON.
 LONGEST_INPUT = 1_000_000
@@ -76,6 +78,7 @@ class SagaEngine(SagaReader):
         chance: for jitter; give a seeded one to repeat a test.
         metrics: what counts, for Prometheus; nothing for none.
         vault: encrypts new sagas and opens encrypted ones; by default nothing is.
+        tracing: records sagas and steps; nothing does if left out.
     """
 
     def __init__(
@@ -92,16 +95,20 @@ class SagaEngine(SagaReader):
         chance: random.Random | None = None,
         metrics: SagaMetrics | None = None,
         vault: Vault | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
         super().__init__(database, vault)
         self._committer = committer
         self._clock = clock or SystemClock()
         self._actions = KnownActions(actions)
         self.runner_id = f"{runner_id}:{uuid.uuid4().hex[:12]}"
-        self._journal = Journal(committer, self._clock, self.runner_id, metrics, self._vault)
+        traces = SagaTraces(tracing or Tracing())
+        self._journal = Journal(
+            committer, self._clock, self.runner_id, metrics, self._vault, traces=traces
+        )
         around = Surroundings(
             self._journal, self._clock, chance or random.Random(), self._actions.find,
-            self._read_memos, self._read_inbox, self._vault, Resting(),
+            self._read_memos, self._read_inbox, self._vault, Resting(), traces,
         )  # fmt: skip
         self._dispatcher = Dispatcher(
             database, committer, self._actions, around,

@@ -12,6 +12,7 @@ from mcp_orchestrator.saga.definition import SagaDefinition
 from mcp_orchestrator.saga.events import EventType, SagaEvent
 from mcp_orchestrator.saga.metrics import SagaMetrics
 from mcp_orchestrator.saga.progress import SagaProgress, begin
+from mcp_orchestrator.saga.tracing import SagaTraces
 from mcp_orchestrator.saga.trail import Trail
 from mcp_orchestrator.saga.values import JsonObject, JsonValue
 from mcp_orchestrator.store.canonical import canonical_json
@@ -19,6 +20,7 @@ from mcp_orchestrator.store.chain import GENESIS
 from mcp_orchestrator.store.commits import GroupCommitter
 from mcp_orchestrator.store.sagas import CheckpointWrite, write_checkpoints
 from mcp_orchestrator.store.sealing import PlainVault, Vault
+from mcp_orchestrator.telemetry.tracing import Tracing, current_traceparent
 
 #: What every write names: it is how a write that is on disk already is known.
 _HEAD = frozenset({"audit_sequence", "audit_hash"})
@@ -52,6 +54,7 @@ class Journal:
         runner_id: the name under which this process holds leases.
         metrics: what counts the writes; nothing for none.
         vault: makes the data keys of new sagas; by default they are in plain text.
+        traces: records the sagas that have ended; nothing does if left out.
     """
 
     def __init__(
@@ -61,9 +64,12 @@ class Journal:
         runner_id: str,
         metrics: SagaMetrics | None = None,
         vault: Vault | None = None,
+        *,
+        traces: SagaTraces | None = None,
     ) -> None:
         self._vault = vault or PlainVault()
         self._metrics = metrics
+        self._traces = traces or SagaTraces(Tracing())
         self._committer = committer
         self._clock = clock
         self._runner_id = runner_id
@@ -117,6 +123,7 @@ class Journal:
             "ip_address": origin.ip_address,
             "idempotency_key": origin.idempotency_key,
             "parent_saga_id": origin.parent_saga_id,
+            "traceparent": current_traceparent(),
             "started_at": now,
             "wake_at": None,
             "lease_owner": self._runner_id if leased else None,
@@ -205,6 +212,7 @@ class Journal:
             await self._committer.submit_to(write_checkpoints, write)
         if self._metrics is not None:
             self._metrics.written(record, events, self._clock.monotonic() - began)
+        self._traces.written(record, events)
 
 
 def _changed(row: Mapping[str, object], columns: Mapping[str, object]) -> dict[str, object]:

@@ -6,21 +6,13 @@ from functools import lru_cache
 
 from pydantic import JsonValue
 
-REDACTED = "[redacted]"
+from mcp_orchestrator.telemetry.redaction import REDACTED, redact
 
 #: A field whose name ends so, once blanks, dots, dashes and underscores are dropped, is a secret.
 _SECRET_ENDINGS = (
     "password", "passwd", "passphrase", "secret", "token", "apikey", "accesskey", "privatekey",
     "authorization", "credential", "credentials", "cookie",
 )  # fmt: skip
-
-_SECRET_TEXT = re.compile(
-    r"(?i)\b(?:bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}"
-    r"|\b(?:sk|pk|pplx|ghp|gho|xox[abp])[-_][A-Za-z0-9_-]{8,}"
-    r"|\bAKIA[0-9A-Z]{16}\b"
-    r"|(?<=://)[^\s/:@]+:[^\s/@]+(?=@)"
-    r"|(?:(?<=password=)|(?<=api_key=)|(?<=apikey=)|(?<=secret=)|(?<=token=))[^\s&\"']+"
-)
 
 
 class Redactor:
@@ -46,7 +38,7 @@ class Redactor:
 
     def text(self, text: str) -> str:
         """Return a text without what looks like a key, a token or a password in a URL."""
-        return _SECRET_TEXT.sub(REDACTED, text)
+        return redact(text)
 
     def _is_secret(self, field: str) -> bool:
         plain = _plain(field)

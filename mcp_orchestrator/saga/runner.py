@@ -26,6 +26,7 @@ from mcp_orchestrator.saga.redaction import redactor_of
 from mcp_orchestrator.saga.resting import Rest, Resting
 from mcp_orchestrator.saga.states import StepState
 from mcp_orchestrator.saga.step import Action, StepHandle
+from mcp_orchestrator.saga.tracing import SagaTraces
 from mcp_orchestrator.saga.values import JsonObject
 from mcp_orchestrator.saga.waits import (
     awaited_signal,
@@ -56,6 +57,7 @@ class Surroundings:
         read_inbox: reads a saga's messages, the oldest first.
         vault: finds what opens an encrypted saga.
         resting: counts the runs that only wait.
+        traces: records what steps do.
     """
 
     journal: Journal
@@ -66,6 +68,7 @@ class Surroundings:
     read_inbox: Callable[[str], Awaitable[list[Message]]]
     vault: Vault
     resting: Resting
+    traces: SagaTraces
 
 
 class SagaRun:
@@ -220,7 +223,8 @@ class SagaRun:
         while self.progress.held_reason is None and direction.is_in_flight:
             if self.progress.steps[index].state is not direction:
                 return
-            event = await self._attempt(index, step)
+            with self._around.traces.attempt(self.record, index):
+                event = await self._attempt(index, step)
             await self._write(event)
             delay = event.data.get("delay_seconds")
             if isinstance(delay, (int, float)):
@@ -300,6 +304,7 @@ class SagaRun:
         repeated with the same idempotency key or held for a person.
         """
         now = self._around.clock.now()
+        self._around.traces.cut_off(self.record, index, now)
         again: JsonObject = {"reason": "uncertain: its runner stopped while it was in flight"}
         if self.progress.steps[index].state is StepState.COMPENSATING:
             await self._write(SagaEvent(EventType.COMPENSATION_RETRY, now, index, again))

@@ -15,6 +15,7 @@ from mcp_orchestrator.sandbox.port import Backend
 from mcp_orchestrator.sandbox.profiles import Profiles, environments, profile_image
 from mcp_orchestrator.sandbox.sandbox import Sandbox
 from mcp_orchestrator.store.runs import RunStore
+from mcp_orchestrator.telemetry.tracing import Tracing
 
 BackendChoice = Literal["auto", "docker", "bubblewrap"]
 DEFAULT_IMAGE = "mcp-orchestrator-sandbox:latest"
@@ -37,6 +38,7 @@ async def open_sandbox(
     metrics: SandboxMetrics | None = None,
     keep_files: timedelta = timedelta(days=7),
     runtime: str = "auto",
+    tracing: Tracing | None = None,
 ) -> Sandbox:
     """Open a sandbox and see that its walls stand; there is no unsandboxed fallback.
 
@@ -56,6 +58,7 @@ async def open_sandbox(
         metrics: what is counted for Prometheus.
         keep_files: how long what runs left behind is kept.
         runtime: what Docker runs containers by; ``auto`` takes gVisor where it is offered.
+        tracing: records runs; nothing does if left out.
 
     Raises:
         SandboxUnavailableError: no isolation can be had, with each reason and remedy.
@@ -73,6 +76,7 @@ async def open_sandbox(
         session_idle_seconds=session_idle_seconds,
         metrics=metrics,
         keep_files=keep_files,
+        tracing=tracing,
     )
     try:
         await sandbox.check()

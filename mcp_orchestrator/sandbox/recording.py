@@ -60,6 +60,19 @@ def record_of(
     )
 
 
+def span_attributes(job: Job) -> dict[str, str | None]:
+    """Return what the trace of a run says it is."""
+    request = job.request
+    return {
+        "sandbox.run_id": job.run_id,
+        "sandbox.kind": "program" if job.tests is None else "tests",
+        "sandbox.profile": request.profile,
+        "saga.id": request.saga_id,
+        "task.id": request.task_id,
+        "enduser.id": request.owner,
+    }
+
+
 def files_of(result: ExecutionResult, transcript: Transcript | None) -> list[RunFile]:
     """Return what is kept beside the row: artifacts, and outputs that are not shown whole."""
     kept = [

@@ -25,7 +25,7 @@ from mcp_orchestrator.sandbox.policy import Decision, RiskPolicy
 from mcp_orchestrator.sandbox.pools import WarmPools
 from mcp_orchestrator.sandbox.port import Backend
 from mcp_orchestrator.sandbox.profiles import PLAIN
-from mcp_orchestrator.sandbox.recording import files_of, record_of
+from mcp_orchestrator.sandbox.recording import files_of, record_of, span_attributes
 from mcp_orchestrator.sandbox.request import (
     ExecutionRequest,
     Limits,
@@ -38,6 +38,8 @@ from mcp_orchestrator.sandbox.result import ExecutionResult, SandboxStatus, Test
 from mcp_orchestrator.sandbox.risk import assess
 from mcp_orchestrator.sandbox.sessions import Sessions, SessionView
 from mcp_orchestrator.store.runs import RunStore
+from mcp_orchestrator.telemetry.correlation import correlated
+from mcp_orchestrator.telemetry.tracing import Tracing
 
 #: How often idle sessions and idle workers are looked for, in seconds.
 _TENDING_SECONDS = 15.0
@@ -59,6 +61,7 @@ class Sandbox:
         session_idle_seconds: after how long without a run a session is closed.
         metrics: what is counted for Prometheus.
         keep_files: how long what runs left behind is kept.
+        tracing: records runs; nothing does if left out.
     """
 
     def __init__(
@@ -74,6 +77,7 @@ class Sandbox:
         session_idle_seconds: float = 600.0,
         metrics: SandboxMetrics | None = None,
         keep_files: timedelta = timedelta(days=7),
+        tracing: Tracing | None = None,
     ) -> None:
         self._backend = backend
         self._keep_files = keep_files
@@ -82,6 +86,7 @@ class Sandbox:
         self._runs = runs
         self._turns = anyio.Semaphore(concurrency)
         self._metrics = metrics
+        self._tracing = tracing or Tracing()
         self._pools = WarmPools(backend, Limits(), warm, clock, metrics=metrics)
         self._sessions = Sessions(
             self._pools, clock, backend.name, most=sessions, idle_seconds=session_idle_seconds
@@ -226,6 +231,17 @@ class Sandbox:
         await self._backend.close()
 
     async def _carry_out(
+        self, job: Job, listener: OutputListener | None
+    ) -> tuple[ExecutionResult, Transcript | None]:
+        with (
+            correlated(run_id=job.run_id, principal=job.request.owner),
+            self._tracing.span("sandbox run", span_attributes(job)) as span,
+        ):
+            result, transcript = await self._run_recorded(job, listener)
+            span.set_attributes({"sandbox.status": result.status.value})
+            return result, transcript
+
+    async def _run_recorded(
         self, job: Job, listener: OutputListener | None
     ) -> tuple[ExecutionResult, Transcript | None]:
         request = job.request

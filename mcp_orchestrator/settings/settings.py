@@ -95,6 +95,23 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         default="INFO", description="How much is logged, to stderr."
     )
+    log_format: Literal["text", "json"] = Field(
+        default="text", description="Lines for people, or a JSON object a line."
+    )
+    metrics_port: int | None = Field(
+        default=None,
+        ge=0,
+        le=65535,
+        description="Port for Prometheus, for `worker` and for servers over stdio; 0 takes a free"
+        " one. It asks for no token. `serve --transport http` has /metrics besides.",
+    )
+    metrics_host: str = Field(default="127.0.0.1", description="The address of that port.")
+    otlp_endpoint: str | None = Field(
+        default=None,
+        validation_alias=also("OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"),
+        description="OpenTelemetry collector that traces are sent to, such as"
+        " http://127.0.0.1:4318; needs the extra `traces`.",
+    )
 
     database_url: SecretStr | None = Field(
         default=None,
@@ -141,6 +158,11 @@ class Settings(BaseSettings):
     )
     audit_anchor_seconds: float = Field(
         default=3600.0, ge=1, description="How often a server signs what has happened since."
+    )
+    audit_verify_seconds: float = Field(
+        default=86_400.0,
+        ge=0,
+        description="How often a process verifies the audit trail, for its metrics; 0 for never.",
     )
     packs: Paths = Field(
         default_factory=list[Path],

@@ -112,17 +112,19 @@ async def verify_saga(connection: AsyncConnection, saga_id: str) -> list[Tamperi
 
 async def verify_all(connection: AsyncConnection) -> AsyncIterator[Tampering]:
     """Verify every saga that has a row or an event."""
-    rows, events = saga_checkpoints.c.saga_id, saga_audit_logs.c.saga_id
     last = ""
-    while True:
-        query = select(rows).where(rows > last).union(select(events).where(events > last))
-        page = (await connection.execute(query.order_by("saga_id").limit(500))).scalars().all()
+    while page := await saga_ids_after(connection, last, 500):
         for saga_id in page:
             for tampering in await verify_saga(connection, saga_id):
                 yield tampering
-        if not page:
-            return
         last = page[-1]
+
+
+async def saga_ids_after(connection: AsyncConnection, last: str, limit: int) -> Sequence[str]:
+    """Return the next ids, in order, of sagas that have a row or an event."""
+    rows, events = saga_checkpoints.c.saga_id, saga_audit_logs.c.saga_id
+    query = select(rows).where(rows > last).union(select(events).where(events > last))
+    return (await connection.execute(query.order_by("saga_id").limit(limit))).scalars().all()
 
 
 async def settled_end(connection: AsyncConnection) -> int:

@@ -72,9 +72,14 @@ def spec_text(entry: NewEntry) -> str:
             task.preemptible,
             entry.unique,
             task.status is TaskStatus.SCHEDULED,
+            *_trace(task),
         )
     ).decode()
     return f"{header}\n,{entry.payload}"
+
+
+def _trace(task: Task) -> tuple[str, ...]:
+    return () if task.traceparent is None else (task.traceparent,)
 
 
 def deliveries(text: str, request: TakeRequest) -> list[Delivery]:
@@ -115,7 +120,7 @@ def _task(
 ) -> Task:
     (
         task_id, task_type, priority, retries, timeout, key, owner, created, first_due, preemptible,
-        *_,
+        _, _, *trace,
     ) = header  # fmt: skip
     created_at = from_micros(created)
     due_at = created_at if due is None and first_due == created else None
@@ -133,6 +138,7 @@ def _task(
         created_at,
         due_at or from_micros(first_due if due is None else due),
         preemptible=preemptible,
+        traceparent=trace[0] if trace else None,
         **rest,
     )
 

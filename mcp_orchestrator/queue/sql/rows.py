@@ -32,6 +32,7 @@ def row_from_entry(entry: NewEntry, queue: str) -> dict[str, Any]:
         "unique_key": entry.unique,
         "owner": task.owner,
         "preemptible": task.preemptible,
+        "traceparent": task.traceparent,
         "created_at": task.created_at,
         "available_at": task.available_at,
         "history": [],
@@ -62,6 +63,7 @@ def task_from_row(row: RowMapping) -> Task:
         worker_id=row["worker_id"],
         cancel_requested=row["cancel_requested"],
         preemptible=row["preemptible"],
+        traceparent=row["traceparent"],
         history=decode_history(row["history"]),
     )
 

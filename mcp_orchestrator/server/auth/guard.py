@@ -14,6 +14,7 @@ from mcp_orchestrator.server.auth.bearer import principal_of
 from mcp_orchestrator.server.auth.caller import Caller, calling
 from mcp_orchestrator.server.auth.principal import LOCAL, Principal
 from mcp_orchestrator.server.auth.refusals import Refusal, Refusals
+from mcp_orchestrator.telemetry.correlation import correlated
 
 #: The toolset that the resources of a scheme belong to; other schemes are named after theirs.
 _TOOLSET_OF_SCHEME: Final = {
@@ -48,7 +49,7 @@ class Guard:
         """Answer one message on behalf of its sender."""
         caller = self._identify(ctx)
         principal = caller.principal
-        with calling(caller):
+        with calling(caller), correlated(principal=principal.name):
             if principal.sees_all:
                 return await call_next(ctx)
             params = ctx.params or {}

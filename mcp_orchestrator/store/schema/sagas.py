@@ -77,6 +77,7 @@ saga_checkpoints = Table(
     Column("ip_address", String(64)),
     Column("idempotency_key", String(200)),
     Column("parent_saga_id", String(64)),
+    Column("traceparent", String(60)),
     Column("started_at", UtcDateTime, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),
     Column("finished_at", UtcDateTime),

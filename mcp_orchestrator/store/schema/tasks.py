@@ -44,6 +44,7 @@ tasks = Table(
     Column("unique_key", Text),
     Column("owner", Text),
     Column("preemptible", Boolean, nullable=False, server_default=false()),
+    Column("traceparent", String(60)),
     Column("cancel_requested", Boolean, nullable=False, server_default=false()),
     Column("created_at", UtcDateTime, nullable=False),
     Column("available_at", UtcDateTime, nullable=False),
