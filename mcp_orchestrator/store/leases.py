@@ -80,22 +80,23 @@ def claim(
     Returns:
         The ids of those that were taken, and who had each before.
     """
+    free = _free(now, runner_id, lost)
     chosen = select(saga_checkpoints.c.saga_id, saga_checkpoints.c.lease_owner)
-    chosen = chosen.where(saga_checkpoints.c.saga_id.in_(saga_ids), *_free(now, runner_id, lost))
+    chosen = chosen.where(saga_checkpoints.c.saga_id.in_(saga_ids), *free)
     rows = (connection.execute(chosen.with_for_update(skip_locked=True))).all()
-    if rows:
-        died = case((saga_checkpoints.c.lease_owner.is_not(None), 1), else_=0)
-        taken = update(saga_checkpoints).where(
-            saga_checkpoints.c.saga_id.in_([row[0] for row in rows])
-        )
-        connection.execute(
-            taken.values(
-                lease_owner=runner_id,
-                epoch=saga_checkpoints.c.epoch + 1,
-                takeovers=saga_checkpoints.c.takeovers + died,
-            )
-        )
-    return {row[0]: row[1] for row in rows}
+    former = {row[0]: row[1] for row in rows}
+    if not former:
+        return {}
+    died = case((saga_checkpoints.c.lease_owner.is_not(None), 1), else_=0)
+    # Asked again: PostgreSQL looks a second time at a row that changed before it was locked, but
+    # not at its new owner's lease, which the first statement may have been too early to see.
+    taken = update(saga_checkpoints).where(saga_checkpoints.c.saga_id.in_(former), *free)
+    taken = taken.values(
+        lease_owner=runner_id,
+        epoch=saga_checkpoints.c.epoch + 1,
+        takeovers=saga_checkpoints.c.takeovers + died,
+    ).returning(saga_checkpoints.c.saga_id)
+    return {saga_id: former[saga_id] for saga_id in connection.execute(taken).scalars()}
 
 
 def take_at_rest(

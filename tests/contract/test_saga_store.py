@@ -170,23 +170,25 @@ async def test_a_late_writer_is_refused_and_changes_nothing(
 async def test_of_several_runners_one_gets_a_free_saga(
     database: Database, committer: GroupCommitter
 ) -> None:
+    """Rounds of new runners, whose leases the others' statements began too early to see."""
     journal = Journal(committer, SystemClock(), "starter")
-    ids = [f"s{number}" for number in range(20)]
-    for saga_id in ids:
-        await journal.create(saga_id, DEFINITION, {}, Origin(), [], leased=False)
-    taken: list[tuple[str, str]] = []
+    for turn in range(20):
+        ids = [f"s{turn}-{number}" for number in range(4)]
+        for saga_id in ids:
+            await journal.create(saga_id, DEFINITION, {}, Origin(), [], leased=False)
+        taken: list[str] = []
 
-    async def grab(runner: str) -> None:
-        async with database.write() as connection:
-            now = SystemClock().now()
-            await connection.run_sync(renew_lease, runner, now + timedelta(seconds=60))
-            got = await connection.run_sync(claim, runner, ids, now)
-        taken.extend((saga_id, runner) for saga_id in got)
+        async def grab(runner: str, ids: list[str], taken: list[str]) -> None:
+            async with database.write() as connection:
+                now = SystemClock().now()
+                await connection.run_sync(renew_lease, runner, now + timedelta(seconds=60))
+                got = await connection.run_sync(claim, runner, ids, now)
+            taken.extend(got)
 
-    async with anyio.create_task_group() as tasks:
-        for number in range(5):
-            tasks.start_soon(grab, f"r{number}")
-    assert sorted(saga_id for saga_id, _ in taken) == sorted(ids)
+        async with anyio.create_task_group() as tasks:
+            for number in range(5):
+                tasks.start_soon(grab, f"r{turn}-{number}", ids, taken)
+        assert sorted(taken) == ids
 
 
 async def test_a_stale_write_fails_alone_in_its_group(
