@@ -28,6 +28,7 @@ from mcp_orchestrator.errors import OrchestratorError
 from mcp_orchestrator.runtime import HealthReport, examine, open_runtime
 from mcp_orchestrator.server import StandardStreams, serve_http, serve_stdio
 from mcp_orchestrator.shutdown import until_signalled
+from mcp_orchestrator.web import open_web
 
 app = typer.Typer(
     name="mcp-orchestrator",
@@ -81,7 +82,9 @@ def serve(
         async with open_runtime(settings) as runtime:
             with metrics_of(runtime.metrics, settings):
                 await until_signalled(
-                    lambda: serve_stdio(runtime, streams) if streams else serve_http(runtime)
+                    lambda: (
+                        serve_stdio(runtime, streams) if streams else serve_http(runtime, open_web)
+                    )
                 )
 
     run_until_done(run)

@@ -3,11 +3,13 @@
 import logging
 import socket
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import dataclass
 from typing import cast
 
 import anyio
 import uvicorn
+from anyio import sleep_forever
 from mcp.server import MCPServer
 from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
 from mcp.server.auth.routes import create_protected_resource_routes
@@ -47,8 +49,27 @@ async def serve_stdio(runtime: Runtime, streams: StandardStreams) -> None:
         await core.run(incoming, outgoing, core.create_initialization_options())
 
 
-async def serve_http(runtime: Runtime) -> None:
+@dataclass(frozen=True)
+class Beside:
+    """What is served beside MCP.
+
+    Attributes:
+        routes: for the web application.
+        run: runs as long as it is served.
+    """
+
+    routes: Sequence[BaseRoute]
+    run: Callable[[], Coroutine[object, object, None]]
+
+
+async def serve_http(
+    runtime: Runtime, beside: Callable[[Runtime, Refusals], Beside] | None = None
+) -> None:
     """Serve any number of clients over HTTP, until the process is told to stop.
+
+    Args:
+        runtime: what is served.
+        beside: builds what is served beside MCP; nothing is if left out.
 
     Raises:
         ConfigurationError: the address must not or cannot be listened on.
@@ -58,19 +79,26 @@ async def serve_http(runtime: Runtime) -> None:
     listener = _listen(settings.host, settings.port)
     port: int = listener.getsockname()[1]
     refusals = Refusals(runtime.metrics)
+    more = beside(runtime, refusals) if beside is not None else Beside((), sleep_forever)
+    app = build_asgi(build_server(runtime, refusals), runtime, refusals)
+    app.router.routes.extend(more.routes)
     config = uvicorn.Config(
-        build_asgi(build_server(runtime, refusals), runtime, refusals),
+        app,
         proxy_headers=bool(settings.trusted_proxies),
         forwarded_allow_ips=settings.trusted_proxies,
         log_level=settings.log_level.lower(),
         log_config=None,
         timeout_graceful_shutdown=_GRACE_SECONDS,
+        ws_per_message_deflate=False,  # 500 listeners would each have their own compression
     )
     paths = ("/mcp", "/sse") if settings.transport == "http" else ("/sse",)
     for path in paths:
         sys.stderr.write(f"listening on http://{in_brackets(settings.host)}:{port}{path}\n")
     sys.stderr.flush()
-    await uvicorn.Server(config).serve(sockets=[listener])
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(more.run)
+        await uvicorn.Server(config).serve(sockets=[listener])
+        tasks.cancel_scope.cancel()
 
 
 def build_asgi(server: MCPServer[None], runtime: Runtime, refusals: Refusals) -> Starlette:
