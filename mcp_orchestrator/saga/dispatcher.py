@@ -1,6 +1,7 @@
 """The sagas that this process runs: those started here, and those it finds that nobody runs."""
 
 import logging
+import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ from mcp_orchestrator.store.leases import (
     claim,
     end_lease,
     find_free,
+    held_by,
     mine_with_messages,
     next_wake,
     renew_lease,
@@ -85,7 +87,7 @@ class Dispatcher:
         self._max_concurrent = max_concurrent
         self._max_takeovers = max_takeovers
         self._runs: dict[str, SagaRun | None] = {}
-        self._lost: set[str] = set()
+        self._doubtful_until = -math.inf
         self._unknown: set[str] = set()
         self._sealed: set[str] = set()
         self._tasks: TaskGroup | None = None
@@ -106,9 +108,11 @@ class Dispatcher:
         """Keep a place for a saga that is being written."""
         self._runs[saga_id] = None
 
-    def give_up(self, saga_id: str) -> None:
-        """Give a kept place back."""
+    def give_up(self, saga_id: str, *, in_doubt: bool) -> None:
+        """Give a kept place back; in doubt, the saga may have been written all the same."""
         self._runs.pop(saga_id, None)
+        if in_doubt:
+            self._doubt()
 
     def adopt(self, record: SagaRecord) -> None:
         """Run a saga that was written under this process's lease just now."""
@@ -133,6 +137,13 @@ class Dispatcher:
         """Drop what nobody waits for."""
         if saga_id not in self._runs:
             self._endings.pop(saga_id, None)
+
+    def _doubt(self) -> None:
+        """Look for a while for sagas under this process's lease that do not run here.
+
+        A COMMIT whose answer was lost may have happened, and show a moment later.
+        """
+        self._doubtful_until = self._clock.monotonic() + self._lease_seconds
 
     def runs_here(self, saga_id: str) -> bool:
         """Tell whether a saga runs in this process."""
@@ -175,11 +186,11 @@ class Dispatcher:
         """
         self._nudged = anyio.Event()
         interval = min(1.0, self._lease_seconds / 5) * self._chance.uniform(0.75, 1.25)
-        room = self._room()
         now = self._clock.now()
         try:
             async with self._database.read() as connection:
-                free = await self._find_free(connection, room)
+                lost = await self._find_lost(connection)
+                free = await self._find_free(connection, lost)
                 written_to = await mine_with_messages(connection, self._runner_id)
                 wakes = await next_wake(connection, now)
             for saga_id in written_to:
@@ -187,20 +198,29 @@ class Dispatcher:
                 if run is not None:
                     run.notify(urgent=await self._is_urgent(saga_id))
             if free:
-                await self._take(free)
+                await self._take(free, lost)
         except Exception as error:  # the database may be back at the next look
+            self._doubt()
             _log.warning("looking for free sagas failed: %s", error)
             return interval
         if wakes is not None:
             interval = min(interval, max((wakes - now).total_seconds(), 0.0))
         return interval
 
-    async def _find_free(self, connection: AsyncConnection, room: int) -> Sequence[str]:
+    async def _find_lost(self, connection: AsyncConnection) -> Sequence[str]:
+        """Return sagas under this process's lease that do not run here, as many as have room."""
+        if self._clock.monotonic() > self._doubtful_until:
+            return ()
+        mine = await held_by(connection, self._runner_id)
+        return [saga_id for saga_id in mine if saga_id not in self._runs][: max(self._room(), 0)]
+
+    async def _find_free(self, connection: AsyncConnection, lost: Sequence[str]) -> Sequence[str]:
+        room = self._room()
         if room <= 0:
             return ()
         found = await find_free(
             connection, self._clock.now(), room,
-            lost_by=self._runner_id, lost=tuple(self._lost), without=tuple(self._unknown),
+            lost_by=self._runner_id, lost=lost, without=tuple(self._unknown),
         )  # fmt: skip
         return [saga_id for saga_id in found if saga_id not in self._runs]
 
@@ -208,16 +228,15 @@ class Dispatcher:
         messages = await self._around.read_inbox(saga_id)
         return any(message.kind == "abort" for message in messages)
 
-    async def _take(self, saga_ids: Sequence[str]) -> None:
+    async def _take(self, saga_ids: Sequence[str], lost: Sequence[str]) -> None:
         runnable = [saga_id for saga_id in saga_ids if await self._can_run(saga_id)]
         if not runnable:
             return
-        now, lost = self._clock.now(), tuple(self._lost)
+        now = self._clock.now()
         taken = await self._committer.submit(
             lambda c: claim(c, self._runner_id, runnable, now, lost=lost)
         )
         for saga_id, former in taken.items():
-            self._lost.discard(saga_id)
             record = await read_record(self._database, self._around.vault, self._actions, saga_id)
             if self._metrics is not None:
                 self._metrics.taken(record)
@@ -270,10 +289,10 @@ class Dispatcher:
             _log.info("%s", error)
         except OrchestratorError as error:
             _log.warning("saga %s stops here until the store answers: %s", saga_id, error)
-            self._lost.add(saga_id)
+            self._doubt()
         except Exception:  # a fault of ours must not stop the other sagas
             _log.exception("saga %s stops here", saga_id)
-            self._lost.add(saga_id)
+            self._doubt()
         finally:
             if self._metrics is not None:
                 self._metrics.runs_here(saga_type, -1)

@@ -209,8 +209,9 @@ class SagaEngine(SagaReader):
             record = await self._journal.create(
                 saga_id, definition, given, origin, intents, leased=True
             )
-        except BaseException:
-            self._dispatcher.give_up(saga_id)
+        except BaseException as error:
+            in_doubt = not isinstance(error, ConflictError)
+            self._dispatcher.give_up(saga_id, in_doubt=in_doubt)
             raise
         self._dispatcher.adopt(record)
         return saga_view(record.row, record.progress)

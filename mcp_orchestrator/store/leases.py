@@ -131,6 +131,14 @@ async def next_wake(connection: AsyncConnection, now: datetime) -> datetime | No
     return await connection.scalar(query)
 
 
+async def held_by(connection: AsyncConnection, runner_id: str) -> Sequence[str]:
+    """Return ids of the sagas that are not finished and under a runner's lease."""
+    query = select(saga_checkpoints.c.saga_id).where(
+        saga_checkpoints.c.lease_owner == runner_id, OPEN
+    )
+    return (await connection.execute(query)).scalars().all()
+
+
 async def mine_with_messages(connection: AsyncConnection, runner_id: str) -> Sequence[str]:
     """Return ids of a runner's sagas that have messages in the inbox."""
     inbox = saga_inbox.c.saga_id

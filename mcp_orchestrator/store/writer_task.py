@@ -60,12 +60,16 @@ class WriterTask:
     async def _write(self, group: Sequence[Item]) -> None:
         if not group:
             return
+        in_doubt = False
         try:
             async with self._database.write() as connection:
                 await connection.run_sync(write_items, group)
+                in_doubt = True  # from here on there is only the COMMIT
         except Exception as error:  # any fault of one item must not reach its neighbours
-            if len(group) == 1:
-                group[0].outcome = error
+            if in_doubt or len(group) == 1:
+                # Nobody knows whether a COMMIT without an answer happened: nothing is done twice.
+                for item in group:
+                    item.outcome = error
                 return
             for item in group:
                 await self._write([item])
