@@ -17,23 +17,17 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import DBAPIError
 
 from mcp_orchestrator.saga import (
-    AuditEvent,
     EventType,
-    RetryPolicy,
     SagaDefinition,
     SagaEngine,
     SagaState,
     SagaStep,
-    SagaView,
     StepState,
 )
-from mcp_orchestrator.saga.events import SagaEvent
-from mcp_orchestrator.saga.evolution import evolve
-from mcp_orchestrator.saga.progress import begin
 from mcp_orchestrator.store.commits import GroupCommitter
 from mcp_orchestrator.store.engine import Database
-from mcp_orchestrator.store.sagas import read_memos
 from mcp_orchestrator.store.schema.sagas import saga_checkpoints, saga_runners
+from tests.chaos.saga_expectations import check_saga, definition
 from tests.chaos.saga_process import Outside
 from tests.services.postgres_server import PostgresServer
 from tests.services.process import stop_process
@@ -43,7 +37,8 @@ from tests.services.waiting import until
 SAGAS = int(os.environ.get("SAGA_CRASHES", "60"))
 #: One saga writes no fewer lines into the file of effects, however lucky it is.
 FEWEST_EFFECTS = 7
-QUICK = RetryPolicy(max_attempts=5, first_delay=0.001, max_delay=0.01)
+#: And none of them has fewer bytes.
+SHORTEST_LINE = 45
 Process = subprocess.Popen[bytes]
 
 
@@ -55,6 +50,7 @@ class Stage:
         self.effects = effects
         self.lease = lease
         self.processes: list[Process] = []
+        self._due: dict[Process, int] = {}
 
     def start(self, fuse: int = 0) -> Process:
         """Start a process; with a fuse it kills itself at its so-manieth effect."""
@@ -65,6 +61,28 @@ class Stage:
         process = subprocess.Popen(command)
         self.processes.append(process)
         return process
+
+    def start_doomed(self, chance: random.Random, longest: int) -> None:
+        """Start a process that will be killed: at an effect by itself, or anywhere by us."""
+        effects = chance.randint(1, longest)
+        if chance.random() < 0.5:
+            self._due[self.start(effects)] = sys.maxsize
+        else:
+            self._due[self.start()] = self._size() + effects * SHORTEST_LINE
+
+    def kill_doomed(self) -> None:
+        """Kill those whose time has come: once there are so many effects, wherever they are."""
+        size = self._size()
+        for process in self.processes:
+            if self._due.get(process, sys.maxsize) <= size:
+                process.kill()
+
+    def doomed(self) -> int:
+        """Return how many of the living will be killed."""
+        return sum(process in self._due for process in self.processes)
+
+    def _size(self) -> int:
+        return self.effects.stat().st_size if self.effects.exists() else 0
 
     def kill(self, process: Process) -> None:
         process.kill()
@@ -117,17 +135,6 @@ async def engine(database: Database, tmp_path: Path) -> AsyncIterator[SagaEngine
         yield SagaEngine(database, committer, Outside(str(tmp_path / "unused")), runner_id="test")
 
 
-def definition(name: str, *last: str) -> SagaDefinition:
-    steps = [
-        SagaStep("one", "act", "undo", retry=QUICK),
-        SagaStep("two", "buy", "undo", retry=QUICK),
-        SagaStep("left", "fail", "undo", retry=QUICK, group="pair"),
-        SagaStep("right", "act", "undo", retry=QUICK, group="pair"),
-        *(SagaStep(action, action, "undo", retry=QUICK) for action in last),
-    ]
-    return SagaDefinition(name, "1", tuple(steps))
-
-
 async def count_finished(database: Database) -> int:
     query = select(func.count()).where(saga_checkpoints.c.finished_at.is_not(None))
     try:
@@ -149,7 +156,7 @@ async def crash_postgres(server: PostgresServer) -> None:
 async def test_every_saga_survives_processes_that_are_killed(
     database: Database, engine: SagaEngine, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    """Runners kill themselves at chosen effects, and PostgreSQL is killed in between."""
+    """Runners die at chosen effects, or wherever they are; PostgreSQL is killed in between."""
     seed = random.SystemRandom().randrange(2**32)
     print(f"seed {seed}")  # noqa: T201 - what repeats a failure
     chance = random.Random(seed)
@@ -158,17 +165,19 @@ async def test_every_saga_survives_processes_that_are_killed(
     kills = 6 + SAGAS // 20
     longest = FEWEST_EFFECTS * SAGAS // (kills + 4)  # so that every fuse burns down
     with staged(database, tmp_path, lease=1.5) as stage:
-        for _ in range(2):
-            stage.start(chance.randint(1, longest))
         dead = 0
         with anyio.fail_after(600 + SAGAS):
             while dead < kills or await count_finished(database) < SAGAS:
+                stage.kill_doomed()
                 for killed in stage.bury():  # or it found no database when it began
                     dead += killed
-                    last = dead + len(stage.processes) >= kills
-                    stage.start(0 if last else chance.randint(1, longest))
                     if killed and dead % 10 == 3 and not database.is_sqlite:
                         await crash_postgres(request.getfixturevalue("postgres_server"))
+                while len(stage.processes) < 2:
+                    if dead + stage.doomed() < kills:
+                        stage.start_doomed(chance, longest)
+                    else:
+                        stage.start()
                 await anyio.sleep(0.05)
     assert dead == kills
     history = defaultdict[str, list[list[str]]](list)
@@ -176,63 +185,6 @@ async def test_every_saga_survives_processes_that_are_killed(
         history[line[1]].append(line)
     for saga_id in ids:
         await check_saga(engine, database, saga_id, history[saga_id], kinds)
-
-
-async def check_saga(
-    engine: SagaEngine,
-    database: Database,
-    saga_id: str,
-    effects: list[list[str]],
-    kinds: list[SagaDefinition],
-) -> None:
-    view = await engine.get(saga_id)
-    events = await engine.audit(saga_id)
-    assert await engine.verify_audit(saga_id) == []
-    did = [line[2] for line in effects if line[0] == "did"]
-    undid = [line[2] for line in effects if line[0] == "undid"]
-    names = [step.name for step in view.steps if step.name != "refuse"]
-    assert set(did) == set(names)
-    if view.saga_type == "good":
-        assert view.state is SagaState.COMPLETED
-        assert undid == []
-    else:
-        assert view.state is SagaState.FAILED
-        assert view.compensated_steps == names
-        assert view.needs_person == []
-        firsts = [name for name in dict.fromkeys(undid) if name not in {"left", "right"}]
-        assert firsts == ["act", "two", "one"]
-        last_did = max(i for i, line in enumerate(effects) if line[0] == "did")
-        assert last_did < min(i for i, line in enumerate(effects) if line[0] == "undid")
-    async with database.read() as connection:
-        memos = await read_memos(connection, saga_id)
-    for name, receipt in memos.items():
-        paid = [line[3] for line in effects if line[0] == "paid" and line[2] == name]
-        assert paid[-1] == receipt, "a memo whose result was recorded ran again"
-    ends = {EventType.SAGA_COMPLETE, EventType.SAGA_FAILED}
-    assert [event.event_type in ends for event in events].count(True) == 1
-    which = next(kind for kind in kinds if kind.name == view.saga_type)
-    assert_fold_gives_the_row(which, view, events)
-
-
-def assert_fold_gives_the_row(
-    which: SagaDefinition, view: SagaView, events: list[AuditEvent]
-) -> None:
-    progress = begin(which, view.input)
-    for event in events:
-        assert progress.state is event.state_before
-        progress = evolve(
-            progress,
-            SagaEvent(
-                event.event_type, event.timestamp, event.step_index, event.event_data,
-                event.error_message,
-            ),
-        )  # fmt: skip
-        assert progress.state is event.state_after
-    assert progress.state is view.state
-    assert progress.retries == view.retries
-    assert [(s.name, s.state, s.attempts) for s in progress.steps] == [
-        (s.name, s.state, s.attempts) for s in view.steps
-    ]
 
 
 async def test_a_paused_process_that_comes_back_is_refused(
