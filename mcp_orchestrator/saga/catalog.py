@@ -47,14 +47,16 @@ class KnownActions:
         self._built_in.update(actions)
 
     def admit(self, definition: SagaDefinition) -> None:
-        """Check a definition's actions and remember its own functions.
+        """Check a definition and its actions, and remember its own functions.
 
         Raises:
-            InvalidInputError: an action is not registered; the message has its JSON path.
+            InvalidInputError: an action is not registered, or whoever takes its sagas over could
+                not read the definition back; the message has the JSON path.
         """
         if self._definitions.get(definition.content_hash) is definition:
             return
         definition.check_actions(self._catalog)
+        parse_definition(definition.body)
         self._bound.update(definition.bound_actions)
         self._definitions[definition.content_hash] = definition
 

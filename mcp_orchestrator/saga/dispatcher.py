@@ -13,7 +13,13 @@ from anyio.abc import TaskGroup, TaskStatus
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mcp_orchestrator.clock import Clock
-from mcp_orchestrator.errors import ConfigurationError, OrchestratorError, StaleLeaseError
+from mcp_orchestrator.errors import (
+    ConfigurationError,
+    InvalidInputError,
+    OrchestratorError,
+    StaleLeaseError,
+)
+from mcp_orchestrator.saga import inbox
 from mcp_orchestrator.saga.attempt import wait_bounded
 from mcp_orchestrator.saga.catalog import KnownActions
 from mcp_orchestrator.saga.checkpoint import SagaRecord
@@ -37,6 +43,10 @@ from mcp_orchestrator.store.sagas import read_checkpoint
 from mcp_orchestrator.telemetry.correlation import correlated
 
 _log = logging.getLogger(__name__)
+
+#: How long a signal's key still counts once its saga is finished.
+KEYS_KEPT = timedelta(days=7)
+_TIDY_EVERY = timedelta(hours=1)
 
 
 @dataclass(eq=False)
@@ -88,6 +98,7 @@ class Dispatcher:
         self._max_takeovers = max_takeovers
         self._runs: dict[str, SagaRun | None] = {}
         self._doubtful_until = -math.inf
+        self._tidy_at = -math.inf
         self._unknown: set[str] = set()
         self._sealed: set[str] = set()
         self._tasks: TaskGroup | None = None
@@ -165,6 +176,7 @@ class Dispatcher:
                 task_status.started()
                 while True:
                     await self._pause(await self._sweep())
+                    await self._tidy()
         finally:
             self._tasks = None
             self._runs.clear()
@@ -206,6 +218,17 @@ class Dispatcher:
         if wakes is not None:
             interval = min(interval, max((wakes - now).total_seconds(), 0.0))
         return interval
+
+    async def _tidy(self) -> None:
+        """Drop, now and then, what was sent to sagas that finished long ago."""
+        if self._clock.monotonic() < self._tidy_at:
+            return
+        self._tidy_at = self._clock.monotonic() + _TIDY_EVERY.total_seconds()
+        before = self._clock.now() - KEYS_KEPT
+        try:
+            await self._committer.submit(lambda c: inbox.forget(c, before))
+        except OrchestratorError as error:  # there is another time
+            _log.warning("old signals were not dropped: %s", error)
 
     async def _find_lost(self, connection: AsyncConnection) -> Sequence[str]:
         """Return sagas under this process's lease that do not run here, as many as have room."""
@@ -263,11 +286,15 @@ class Dispatcher:
                 self._sealed.add(saga_id)
                 _log.warning("saga %s is left to others: %s", saga_id, error)
             return False
-        definition = self._actions.definition(row["definition_hash"], row["body"])
-        if self._actions.can_run(definition):
-            return True
+        why = "actions are missing here"
+        try:
+            definition = self._actions.definition(row["definition_hash"], row["body"])
+            if self._actions.can_run(definition):
+                return True
+        except InvalidInputError as error:  # of another release, say; it must not stop the rest
+            why = str(error)
         self._unknown.add(row["definition_hash"])
-        _log.warning("saga type %s is left to others: actions are missing here", row["saga_type"])
+        _log.warning("saga type %s is left to others: %s", row["saga_type"], why)
         return False
 
     def _begin(self, run: SagaRun) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, delete, exists, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from mcp_orchestrator.saga.checkpoint import SagaRecord
@@ -17,7 +17,7 @@ from mcp_orchestrator.saga.events import EventType, SagaEvent
 from mcp_orchestrator.saga.states import StepState
 from mcp_orchestrator.saga.values import JsonObject
 from mcp_orchestrator.saga.waits import APPROVAL_PREFIX, is_wait
-from mcp_orchestrator.store.schema.sagas import saga_inbox, saga_signal_keys
+from mcp_orchestrator.store.schema.sagas import saga_checkpoints, saga_inbox, saga_signal_keys
 from mcp_orchestrator.store.upserts import insert_into
 
 
@@ -66,6 +66,16 @@ def was_sent(connection: Connection, saga_id: str, key: str) -> bool:
     """Tell whether a saga has been sent a signal of this key."""
     same = (saga_signal_keys.c.saga_id == saga_id, saga_signal_keys.c.key == key)
     return connection.scalar(select(saga_signal_keys.c.key).where(*same)) is not None
+
+
+def forget(connection: Connection, finished_before: datetime) -> None:
+    """Drop what was sent to sagas that finished before a moment, and the keys it came under."""
+    for table in (saga_signal_keys, saga_inbox):
+        finished = exists().where(
+            saga_checkpoints.c.saga_id == table.c.saga_id,
+            saga_checkpoints.c.finished_at < finished_before,
+        )
+        connection.execute(delete(table).where(finished))
 
 
 async def read(connection: AsyncConnection, saga_id: str) -> list[Message]:

@@ -12,6 +12,9 @@ from mcp_orchestrator.saga.states import SagaState, StepState
 #: Label values come from users; beyond so many of a kind the rest are called ``other``.
 MOST_VALUES = 200
 
+#: And no metric has more children than this, however the values of its labels combine.
+MOST_CHILDREN = 1000
+
 #: Seconds; a saga may take milliseconds or days.
 _BUCKETS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 60, 300, 1800, 3600, 86400)
 
@@ -19,18 +22,32 @@ _BUCKETS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 60, 300, 1800, 3600, 8
 M = TypeVar("M", Counter, Gauge, Histogram)
 
 
-class Labelled(Generic[M]):
-    """A metric that keeps its children: looking one up costs more than counting."""
+#: Labels whose values are ours, and few.
+_OURS = frozenset({"status", "event_type", "failure_reason"})
 
-    def __init__(self, metric: M) -> None:
+
+class Labelled(Generic[M]):
+    """A metric that keeps its children: looking one up costs more than counting.
+
+    Args:
+        metric: the metric.
+        labels: the names of its labels.
+    """
+
+    def __init__(self, metric: M, labels: Sequence[str]) -> None:
         self._metric = metric
+        self._labels = labels
         self._children: dict[tuple[str, ...], M] = {}
 
     def __call__(self, *values: str) -> M:
-        """Return the child with these label values."""
+        """Return the child with these label values, or, once there are many, with ``other``."""
         child = self._children.get(values)
-        if child is None:
-            child = self._children[values] = self._metric.labels(*values)
+        if child is not None:
+            return child
+        if len(self._children) >= MOST_CHILDREN:
+            named = zip(self._labels, values, strict=True)
+            return self._metric.labels(*(v if name in _OURS else "other" for name, v in named))
+        child = self._children[values] = self._metric.labels(*values)
         return child
 
 
@@ -61,11 +78,11 @@ class SagaMetrics:
         self._types, self._steps, self._errors = Bounded(), Bounded(), Bounded()
 
         def counter(name: str, text: str, *labels: str) -> Labelled[Counter]:
-            return Labelled(Counter(name, text, labels, registry=registry))
+            return Labelled(Counter(name, text, labels, registry=registry), labels)
 
         def histogram(name: str, text: str, *labels: str) -> Labelled[Histogram]:
             metric = Histogram(name, text, labels, registry=registry, buckets=_BUCKETS)
-            return Labelled(metric)
+            return Labelled(metric, labels)
 
         kind, step = "saga_type", "step_name"
         self.started = counter("saga_started", "Sagas started.", kind)
@@ -73,7 +90,7 @@ class SagaMetrics:
         self.failed = counter("saga_failed", "Sagas failed.", kind, "failure_reason")
         self.aborted = counter("saga_aborted", "Sagas aborted.", kind)
         self.running = Labelled(
-            Gauge("saga_running_current", "Sagas running here.", [kind], registry=registry)
+            Gauge("saga_running_current", "Sagas running here.", [kind], registry=registry), [kind]
         )
         self.duration = histogram("saga_duration_seconds", "From start to end.", kind, "status")
         self.step_executed = counter("saga_step_executed", "Steps completed.", kind, step)

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 from mcp_orchestrator.errors import InvalidInputError
 from mcp_orchestrator.saga.built_in import CHILD, UNDO_CHILD
 from mcp_orchestrator.saga.definition import SagaDefinition, SagaStep
-from mcp_orchestrator.saga.retry import RetryPolicy
+from mcp_orchestrator.saga.retry import MOST_ATTEMPTS, RetryPolicy
 from mcp_orchestrator.saga.step import ActionCatalog
 
 _STRICT = ConfigDict(extra="forbid", frozen=True)
@@ -17,7 +17,7 @@ class RetryDocument(BaseModel):
     """``retry`` and ``compensation_retry`` of a step: exponential back-off with jitter."""
 
     model_config = _STRICT
-    max_attempts: int = Field(RetryPolicy.max_attempts, ge=1, le=100)
+    max_attempts: int = Field(RetryPolicy.max_attempts, ge=1, le=MOST_ATTEMPTS)
     first_delay: float = Field(RetryPolicy.first_delay, ge=0, allow_inf_nan=False)
     factor: float = Field(RetryPolicy.factor, ge=1, allow_inf_nan=False)
     max_delay: float = Field(RetryPolicy.max_delay, ge=0, allow_inf_nan=False)

@@ -2,8 +2,12 @@
 
 import random
 from dataclasses import dataclass
+from math import isfinite
 
 from mcp_orchestrator.errors import InvalidInputError
+
+#: Beyond so many a step would only fill its trail.
+MOST_ATTEMPTS = 100
 
 
 @dataclass(frozen=True)
@@ -11,7 +15,7 @@ class RetryPolicy:
     """Exponential back-off with jitter.
 
     Args:
-        max_attempts: tries in all, the first included.
+        max_attempts: tries in all, the first included; 100 at the most.
         first_delay: seconds before the second try.
         factor: what each further delay is multiplied by.
         max_delay: no delay is longer, in seconds.
@@ -27,9 +31,12 @@ class RetryPolicy:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
-        if self.max_attempts < 1 or self.first_delay < 0 or self.factor < 1 or self.max_delay < 0:
+        attempts = 1 <= self.max_attempts <= MOST_ATTEMPTS
+        delays = (self.first_delay, self.max_delay, self.factor)
+        if not attempts or min(delays) < 0 or self.factor < 1 or not all(map(isfinite, delays)):
             raise InvalidInputError(
-                "A retry policy needs max_attempts >= 1, factor >= 1 and delays >= 0."
+                f"A retry policy needs max_attempts from 1 to {MOST_ATTEMPTS}, factor >= 1 and "
+                "delays >= 0."
             )
         if not 0 <= self.jitter <= 1:
             raise InvalidInputError("A retry policy needs a jitter from 0 to 1.")

@@ -18,6 +18,7 @@ from mcp_orchestrator.store.schema.sagas import (
     saga_inbox,
     saga_keys,
     saga_memos,
+    saga_signal_keys,
 )
 
 Columns = Mapping[str, object]
@@ -170,7 +171,7 @@ def _erase(connection: Connection, saga_id: str, now: datetime) -> None:
         connection.exec_driver_sql("PRAGMA secure_delete = ON")
     mine = saga_keys.c.saga_id == saga_id
     connection.execute(update(saga_keys).where(mine).values(wrapped_key=None, erased_at=now))
-    for table in (saga_memos, saga_inbox):
+    for table in (saga_memos, saga_inbox, saga_signal_keys):
         connection.execute(delete(table).where(table.c.saga_id == saga_id))
 
 

@@ -1,11 +1,14 @@
 """Signals that start and reach real sagas: rules, the queue's router, and the saga engine."""
 
 from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
 
 import anyio
 import pytest
 from pydantic import JsonValue
+from sqlalchemy import select
 
+from mcp_orchestrator.clock import SystemClock
 from mcp_orchestrator.errors import ConflictError
 from mcp_orchestrator.queue import TaskQueue, TaskQueueConfig
 from mcp_orchestrator.queue.signals import (
@@ -18,8 +21,11 @@ from mcp_orchestrator.queue.signals import (
 from mcp_orchestrator.runtime.signals import SagasOfSignals
 from mcp_orchestrator.saga import EventType, SagaEngine, SagaState
 from mcp_orchestrator.saga.catalog import NoActions
+from mcp_orchestrator.saga.dispatcher import KEYS_KEPT
 from mcp_orchestrator.store.commits import GroupCommitter
 from mcp_orchestrator.store.engine import Database
+from mcp_orchestrator.store.schema.sagas import saga_signal_keys
+from tests.services.waiting import until
 
 Payload = dict[str, JsonValue]
 WAITS: Payload = {
@@ -79,3 +85,47 @@ async def test_a_signal_of_one_key_reaches_a_saga_once(
     await door.signal_saga(saga_id, "order.paid", {"n": 1}, key="first", owner=None)
     with pytest.raises(ConflictError):
         await door.signal_saga(saga_id, "order.paid", {"n": 3}, key="third", owner=None)
+
+
+class MuchLater:
+    """The real time, days on."""
+
+    def now(self) -> datetime:
+        return SystemClock().now() + KEYS_KEPT + timedelta(hours=1)
+
+    def monotonic(self) -> float:
+        return SystemClock().monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        await SystemClock().sleep(seconds)
+
+
+async def test_keys_of_signals_are_forgotten_long_after_their_saga_has_finished(
+    sagas: tuple[SagaEngine, SignalRouter], database: Database
+) -> None:
+    engine, router = sagas
+    del router
+    door = SagasOfSignals(engine)
+    ids = [
+        await door.start_saga({"name": "kept", "steps": [WAITS]}, {}, key=key, owner=None)
+        for key in ("finished", "open")
+    ]
+    await door.signal_saga(ids[0], "order.paid", {}, key="k", owner=None)
+    await door.signal_saga(ids[1], "another", {}, key="k", owner=None)
+    await engine.wait_for(ids[0], 30)
+
+    async def keys() -> list[str]:
+        async with database.read() as connection:
+            found = await connection.execute(select(saga_signal_keys.c.saga_id))
+            return sorted(found.scalars())
+
+    assert await keys() == sorted(ids)
+    async with (
+        GroupCommitter(database) as committer,
+        SagaEngine(database, committer, NoActions(), runner_id="later", clock=MuchLater()),
+    ):
+
+        async def forgotten() -> bool:
+            return await keys() == [ids[1]]
+
+        await until(forgotten)

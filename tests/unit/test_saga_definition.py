@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import random
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -132,6 +133,12 @@ def test_a_definition_is_the_same_after_it_was_stored() -> None:
     assert [step.action for step in again.steps] == ["a", "n@2/t/action"]
 
 
+def test_what_nobody_could_read_back_is_refused_before_anything_is_written() -> None:
+    steps = tuple(SagaStep(f"s{number}", act) for number in range(201))
+    with pytest.raises(InvalidInputError, match=r"\$\.steps"):
+        KnownActions(NoActions()).admit(SagaDefinition("long", "1", steps))
+
+
 def test_a_process_without_the_actions_leaves_the_saga_to_others() -> None:
     mine = SagaDefinition("n", "1", (SagaStep("s", act),))
     stored = parse_definition(mine.body)
@@ -177,7 +184,11 @@ def test_a_delay_stays_within_its_bounds(failures: int, seed: int, jitter: float
     assert full * (1 - jitter) - 1e-9 <= policy.delay(failures, random.Random(seed)) <= full
 
 
-@pytest.mark.parametrize("fields", [{"max_attempts": 0}, {"factor": 0.5}, {"jitter": 2}])
+@pytest.mark.parametrize(
+    "fields",
+    [{"max_attempts": 0}, {"max_attempts": 101}, {"factor": 0.5}, {"factor": math.inf},
+     {"first_delay": math.nan}, {"max_delay": -1}, {"jitter": 2}],
+)  # fmt: skip
 def test_a_policy_that_cannot_be_meant_is_refused(fields: dict[str, float]) -> None:
     with pytest.raises(InvalidInputError):
         RetryPolicy(**fields)  # type: ignore[arg-type]
