@@ -48,6 +48,8 @@ def run_selftest(
             clock=SystemClock(),
             docker_host=settings.docker_host,
             image=settings.sandbox_image,
+            runtime=settings.sandbox_runtime,
+            nursery=settings.sandbox_nursery,
             warm=settings.sandbox_warm,
             risk_policy=_FEARLESS,
         )

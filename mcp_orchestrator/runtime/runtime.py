@@ -278,6 +278,7 @@ async def _open_sandbox(
             profiles=Profiles(settings.sandbox_profiles, tuple(settings.sandbox_preload)),
             environments_folder=settings.sandbox_environments,
             runtime=settings.sandbox_runtime,
+            nursery=settings.sandbox_nursery,
             keep_files=timedelta(days=settings.sandbox_keep_days),
             warm=settings.sandbox_warm,
             concurrency=settings.sandbox_concurrency,

@@ -15,7 +15,8 @@ _PACKAGE = "mcp_orchestrator.sandbox.guest"
 #: In the order in which they import one another; after the supervisor, what few runs need.
 _MODULES = (
     "frames", "json_text", "signals", "walls", "capture", "artifacts", "program", "supervisor",
-    "assertions", "report", "pytest_cases", "unittest_cases", "reached", "cases", "session",
+    "isolation", "nursery", "assertions", "report", "pytest_cases", "unittest_cases", "reached",
+    "cases", "session",
 )  # fmt: skip
 
 
@@ -30,7 +31,8 @@ def bootstrap() -> str:
 
 
 @cache
-def _sources_frame() -> bytes:
+def sources_frame() -> bytes:
+    """Return the frame with the guest's modules as text."""
     sources = [(f"{_PACKAGE}.{name}", _source(name)) for name in _MODULES]
     return frames.pack(frames.MODULES, marshal.dumps(sources, frames.MARSHAL_VERSION))
 
@@ -53,7 +55,7 @@ class GuestModules:
 
     def frame(self) -> bytes:
         """Return the frame that the bootstrap waits for."""
-        return self._compiled or _sources_frame()
+        return self._compiled or sources_frame()
 
     def learn(self, payload: bytes) -> None:
         """Keep what a guest compiled."""

@@ -39,6 +39,7 @@ async def open_sandbox(
     keep_files: timedelta = timedelta(days=7),
     runtime: str = "auto",
     tracing: Tracing | None = None,
+    nursery: bool = True,
 ) -> Sandbox:
     """Open a sandbox and see that its walls stand; there is no unsandboxed fallback.
 
@@ -59,11 +60,14 @@ async def open_sandbox(
         keep_files: how long what runs left behind is kept.
         runtime: what Docker runs containers by; ``auto`` takes gVisor where it is offered.
         tracing: records runs; nothing does if left out.
+        nursery: have bubblewrap's plain workers forked from a Python that has started.
 
     Raises:
         SandboxUnavailableError: no isolation can be had, with each reason and remedy.
     """
-    doors = _Doors(docker_host, image, profiles or Profiles(), environments_folder, runtime)
+    doors = _Doors(
+        docker_host, image, profiles or Profiles(), environments_folder, runtime, nursery
+    )
     backend = await _open_backend(choice, doors)
     sandbox = Sandbox(
         backend,
@@ -95,6 +99,7 @@ class _Doors:
     profiles: Profiles
     environments: Path | None
     runtime: str
+    nursery: bool
 
     async def docker(self) -> Backend:
         profiles = self.profiles.beside({"data": profile_image("data")})
@@ -102,7 +107,7 @@ class _Doors:
 
     async def bubblewrap(self) -> Backend:
         profiles = self.profiles.beside(environments(self.environments))
-        return await BubblewrapBackend.open(profiles=profiles)
+        return await BubblewrapBackend.open(profiles=profiles, nursery=self.nursery)
 
 
 async def _open_backend(choice: BackendChoice, doors: _Doors) -> Backend:

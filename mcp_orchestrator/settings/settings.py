@@ -190,6 +190,11 @@ class Settings(BaseSettings):
         description="What waiting workers of these profiles import ahead, where it is there.",
     )
     sandbox_warm: int = Field(default=2, ge=0, le=64, description="Started workers that wait.")
+    sandbox_nursery: bool = Field(
+        default=True,
+        description="Whether bubblewrap's plain workers are forked from a Python that has started,"
+        " at a third of the cost, where the kernel allows; else bwrap starts each.",
+    )
     sandbox_concurrency: int = Field(
         default=8, ge=1, le=256, description="Runs at the same time; more wait their turn."
     )

@@ -1,6 +1,7 @@
 """bubblewrap behind the sandbox's port."""
 
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -21,7 +22,7 @@ from mcp_orchestrator.sandbox.bubblewrap.installation import (
     find_environment,
     find_installation,
 )
-from mcp_orchestrator.sandbox.bubblewrap.launcher import LONGEST_MESSAGE
+from mcp_orchestrator.sandbox.bubblewrap.packets import LONGEST_MESSAGE
 from mcp_orchestrator.sandbox.greeting import Greeting, GuestModules
 from mcp_orchestrator.sandbox.layers import GuestFacts
 from mcp_orchestrator.sandbox.port import Usage
@@ -31,6 +32,7 @@ from mcp_orchestrator.sandbox.seccomp import compile_filter, load_policy
 from mcp_orchestrator.sandbox.sockets import is_quiet, receive, send
 
 _START_SECONDS = 10.0
+_log = logging.getLogger(__name__)
 _PIECE = 262_144
 _CPUS = 1.0
 #: The supervisor's own share, on top of what the program may use.
@@ -54,23 +56,33 @@ class BubblewrapBackend:
         installation: Installation,
         control: LauncherControl,
         profiles: Profiles | None = None,
+        *,
+        forks: bool = False,
     ) -> None:
         self._control = control
+        self._forks = forks
         self._installation = installation
         self._modules = {PLAIN: GuestModules()}
         self._orders: dict[str, dict[str, object]] = {PLAIN: {}}
-        self.version = installation.version
+        how = "workers forked" if forks else "each worker started"
+        self.version = f"{installation.version}, {how}"
         self.profiles = profiles or Profiles()
 
     @classmethod
     async def open(
-        cls, installation: Installation | None = None, profiles: Profiles | None = None
+        cls,
+        installation: Installation | None = None,
+        profiles: Profiles | None = None,
+        *,
+        nursery: bool = True,
     ) -> "BubblewrapBackend":
         """Find what is needed and start the launcher.
 
         Args:
             installation: what sandboxes are made of; None looks for it on this machine.
             profiles: the virtual environments that can be asked for.
+            nursery: have workers of the plain profile forked from a Python that has started, where
+                the kernel allows; else each is started by bubblewrap.
 
         Raises:
             SandboxUnavailableError: something is missing, with the remedy.
@@ -78,9 +90,11 @@ class BubblewrapBackend:
         if installation is None:
             installation = await to_thread.run_sync(find_installation)
         compiled = compile_filter(load_policy())
-        control = LauncherControl(installation, compiled)
-        await control.start()
-        return cls(installation, control, profiles)
+        control = LauncherControl(installation, compiled, nursery=nursery)
+        reply = await control.start()
+        if nursery and not reply.forks:
+            _log.warning("Every sandbox worker is started by bubblewrap: %s", reply.error)
+        return cls(installation, control, profiles, forks=reply.forks)
 
     async def prepare(self, profile: str) -> None:
         """Look at a profile's virtual environment; see ``Backend``."""
@@ -94,12 +108,17 @@ class BubblewrapBackend:
 
     def begin(self, limits: Limits, profile: str = PLAIN) -> "StartingBubblewrapWorker":
         """Start a worker without waiting for it."""
+        forked = self._forks and profile == PLAIN
         order = {
             "allowance": asdict(_allowance(limits)),
             "disk_bytes": limits.disk_bytes,
+            "forked": forked,
             **self._orders[profile],
         }
-        return StartingBubblewrapWorker(self._control.order(order), limits, self._modules[profile])
+        modules = self._modules[profile]
+        return StartingBubblewrapWorker(
+            self._control.order(order), limits, modules, knows_modules=forked
+        )
 
     def can_confine(self, started: Limits, wanted: Limits) -> bool:
         """Everything but the size of the disk can be changed in a started worker."""
@@ -119,16 +138,18 @@ def _allowance(limits: Limits) -> Allowance:
 
 
 class StartingBubblewrapWorker:
-    """A worker on its way; its modules are already waiting in its socket."""
+    """A worker on its way; the modules it needs are already waiting in its socket."""
 
-    def __init__(self, lines: Lines, limits: Limits, modules: GuestModules) -> None:
+    def __init__(
+        self, lines: Lines, limits: Limits, modules: GuestModules, *, knows_modules: bool
+    ) -> None:
         self._lines = lines
         self._limits = limits
         self._greeting = Greeting(modules, BubblewrapBackend.name)
         self._facts: GuestFacts | None = None
         self._held: LifelineMessage | None = None
         self._error: SandboxUnavailableError | None = None
-        frame = modules.frame()
+        frame = b"" if knows_modules else modules.frame()
         try:
             self._unsent = frame[lines.channel.send(frame) :]
         except OSError:
@@ -188,7 +209,7 @@ class StartingBubblewrapWorker:
     async def _explain(self) -> SandboxUnavailableError:
         """Say why a sandbox ended before it greeted."""
         message = LifelineMessage()
-        while message.exited is None:
+        while not message.ended:
             data = await receive(self._lines.lifeline, LONGEST_MESSAGE)
             if not data:
                 break
@@ -205,7 +226,7 @@ class StartingBubblewrapWorker:
 
 
 def _understood(data: bytes) -> LifelineMessage:
-    return LifelineMessage.model_validate_json(data) if data else LifelineMessage(exited=-1)
+    return LifelineMessage.model_validate_json(data) if data else LifelineMessage(ended=True)
 
 
 def _remedy(complaint: str) -> str:

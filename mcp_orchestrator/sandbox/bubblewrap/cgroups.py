@@ -65,6 +65,13 @@ class Group:
         for folder in set(self._folders.values()):
             _write(folder / "cgroup.procs", "0")
 
+    def doors(self) -> list[int]:
+        """Open the files that move whoever writes ``0`` to them into the group, by our right."""
+        return [
+            os.open(folder / "cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)
+            for folder in set(self._folders.values())
+        ]
+
     def limit(self, allowance: Allowance) -> list[str]:
         """Set the limits and return the controllers that took them."""
         held: list[str] = []

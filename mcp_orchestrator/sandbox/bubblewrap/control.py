@@ -17,7 +17,7 @@ from mcp_orchestrator.errors import SandboxUnavailableError
 from mcp_orchestrator.sandbox import greeting
 from mcp_orchestrator.sandbox.bubblewrap.command import INNER_USER
 from mcp_orchestrator.sandbox.bubblewrap.installation import Installation
-from mcp_orchestrator.sandbox.bubblewrap.launcher import LONGEST_MESSAGE
+from mcp_orchestrator.sandbox.bubblewrap.packets import LONGEST_MESSAGE
 from mcp_orchestrator.sandbox.sockets import receive
 
 _START_SECONDS = 10.0
@@ -41,6 +41,7 @@ class LauncherReply(BaseModel):
 
     ready: bool
     controllers: tuple[str, ...] = ()
+    forks: bool = False
     error: str = ""
 
 
@@ -60,7 +61,7 @@ class LifelineMessage(BaseModel):
 
     held: tuple[str, ...] = ()
     usage: dict[str, int] = Field(default_factory=dict)
-    exited: int | None = None
+    ended: bool = False
     complaints: str = ""
     group: GroupMessage | None = None
 
@@ -87,11 +88,15 @@ class LauncherControl:
     Args:
         installation: what sandboxes are made of.
         system_call_filter: the compiled filter.
+        nursery: have workers of the plain profile forked from a Python that has started.
     """
 
-    def __init__(self, installation: Installation, system_call_filter: bytes) -> None:
+    def __init__(
+        self, installation: Installation, system_call_filter: bytes, *, nursery: bool
+    ) -> None:
         self._installation = installation
         self._filter = system_call_filter
+        self._modules = greeting.sources_frame() if nursery else b""
         self._control: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -133,6 +138,7 @@ class LauncherControl:
         settings = {
             "bwrap": made.bwrap, "layout": layout_of(made), "user": INNER_USER,
             "program": greeting.bootstrap(), "filter": base64.b64encode(self._filter).decode(),
+            "modules": base64.b64encode(self._modules).decode(),
         }  # fmt: skip
         ours.send(json.dumps(settings).encode())
         ours.setblocking(False)

@@ -50,10 +50,10 @@ def main() -> None:
     """Install what every run needs; what few runs need comes when it is needed."""
     modules = receive_modules()
     names = [name.rpartition(".")[2] for name, _ in modules]
-    needed = names.index("supervisor") + 1
+    needed = names.index(os.environ.pop("SANDBOX_ENTRY", "supervisor")) + 1
     install(modules[:needed])
-    supervisor = sys.modules[modules[needed - 1][0]]
-    supervisor.serve(lambda: install(modules[needed:]))
+    entry = sys.modules[modules[needed - 1][0]]
+    entry.serve(lambda: install(modules[needed:]))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Becoming the program: a fork's descriptors, limits and environment, then its code."""
 # Imports cost the guest its milliseconds, pathlib most of all.
-# ruff: noqa: PTH109, PTH208, PTH118, PTH120, PTH123, T201
+# ruff: noqa: PTH108, PTH109, PTH208, PTH118, PTH120, PTH123, T201
 
 from __future__ import annotations
 
@@ -45,14 +45,33 @@ def settle(stdout: int, stderr: int, report: int, orders: int) -> None:
     prefer_as_victim()
 
 
+_REHEARSAL = """
+import os, sys
+class Thing:
+    def method(self, x, *rest, y=1, **more):
+        return [f"{each!s:>4} {y:.1f}" for each in (x, *rest)], {x: y, **more}
+try:
+    Thing().method(1, 2, z=3)
+    raise ValueError("rehearsal")
+except ValueError as error:
+    repr(error)
+print(end="", flush=True)
+print(end="", file=sys.stderr, flush=True)
+"""
+
+
 def rehearse() -> None:
     """Do once what every program does, so that the pages it touches are this process's already."""
-    code = compile("def f(x):\n    return [str(x)]\nf(1)\n", "<rehearsal>", "exec")
-    exec(code, {"__builtins__": __builtins__})
+    path, search, arguments, main = "/tmp/rehearsal", sys.path, sys.argv, sys.modules["__main__"]
+    with open(path, "w") as file:
+        file.write(_REHEARSAL)
+    sys.path = search[:]
+    run_python(path, [path])
+    sys.path, sys.argv, sys.modules["__main__"] = search, arguments, main
+    os.unlink(path)
     marshal.loads(marshal.dumps({"rehearsal": [1, "a", b"b", None]}))
     os.environ.update(os.environ)
-    sys.stdout.flush()
-    type(sys)("rehearsal")
+    resource.getrlimit(resource.RLIMIT_CPU)
 
 
 def furnish() -> None:
