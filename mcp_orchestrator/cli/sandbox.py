@@ -82,6 +82,9 @@ def build(
     ] = None,
     tag: Annotated[str | None, typer.Option(help="The image's name; else the setting.")] = None,
     folder: Annotated[Path | None, typer.Option(help="Build a Dockerfile of your own.")] = None,
+    base: Annotated[
+        str | None, typer.Option(help="An image with Python to start from, say of your registry.")
+    ] = None,
     from_root: Annotated[
         Path | None, typer.Option(help="Import a root file system (tar); needs no registry.")
     ] = None,
@@ -104,6 +107,7 @@ def build(
             profile=chosen,
             folder=folder,
             root=from_root,
+            base=base,
         )
         typer.echo(f"{name} {digest}")
 

@@ -91,8 +91,13 @@ def root_file_system() -> Path:
     return packed
 
 
-def start_docker(folder: Path) -> DockerServer:
-    """Start an engine whose files live in a folder, with the sandbox's image."""
+def start_docker(folder: Path, *options: str) -> DockerServer:
+    """Start an engine whose files live in a folder, with the sandbox's image.
+
+    Args:
+        folder: a short path, for its socket.
+        options: more of dockerd's options.
+    """
     if os.geteuid() != 0:
         raise ServiceMissingError("a Docker engine of the tests' own needs root")
     program = find_program("dockerd")
@@ -102,7 +107,7 @@ def start_docker(folder: Path) -> DockerServer:
     command = [
         program, "--iptables=false", "--ip6tables=false", "--bridge=none", "--data-root",
         str(folder / "data"), "--exec-root", str(folder / "exec"), "--pidfile",
-        str(folder / "pid"), "-H", url,
+        str(folder / "pid"), "-H", url, *options,
     ]  # fmt: skip
     with log.open("ab") as output:
         environment = {"PATH": f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"}

@@ -19,6 +19,7 @@ async def build_image(
     profile: Profile = "plain",
     folder: Path | None = None,
     root: Path | None = None,
+    base: str | None = None,
 ) -> str:
     """Make the sandbox's image and return its digest.
 
@@ -28,6 +29,7 @@ async def build_image(
         profile: which packages it has; not for a root file system, which has its own.
         folder: a folder with a Dockerfile; ours by default.
         root: a packed root file system (tar) to import instead, where no registry is reached.
+        base: an image with Python and pip to start from; None for the Dockerfile's choice.
 
     Raises:
         NotFoundError: the Dockerfile or the file is missing.
@@ -42,7 +44,8 @@ async def build_image(
         try:
             if root is not None:
                 return engine.import_image(root, tag)
-            return engine.build_image(source, tag, target=profile if folder is None else None)
+            stage = profile if folder is None else None
+            return engine.build_image(source, tag, stage, base=base)
         finally:
             engine.close()
 

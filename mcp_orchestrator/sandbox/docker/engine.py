@@ -17,6 +17,8 @@ from mcp_orchestrator.sandbox.docker.containers import LABEL
 
 _SECONDS = 30
 _CONNECT_SECONDS = 10
+#: What our Dockerfile calls the image that it starts from.
+BASE_ARGUMENT = "PYTHON_IMAGE"
 _BUILD_SECONDS = 900
 _FAULTS = (DockerException, requests.exceptions.RequestException, OSError)
 _NO_ENGINE = "Start Docker and let this user reach it, or set DOCKER_HOST; else use bubblewrap."
@@ -144,12 +146,16 @@ class DockerEngine:
             raise self._unavailable(error) from error
         return [(str(each["Id"]), dict(each.get("Labels") or {})) for each in found]
 
-    def build_image(self, folder: Path, tag: str, target: str | None = None) -> str:
+    def build_image(
+        self, folder: Path, tag: str, target: str | None = None, *, base: str | None = None
+    ) -> str:
         """Build an image, or one stage of it, from a Dockerfile's folder and return its digest."""
         lines: list[dict[str, Any]] = []
         options: dict[str, object] = {"rm": True, "decode": True, "timeout": _BUILD_SECONDS}
         if target is not None:
             options["target"] = target
+        if base is not None:
+            options["buildargs"] = {BASE_ARGUMENT: base}
         try:
             lines.extend(self._client.build(path=str(folder), tag=tag, **options))
         except _FAULTS as error:
