@@ -44,9 +44,11 @@ async def sandbox(request: pytest.FixtureRequest) -> AsyncIterator[Sandbox]:
     await opened.close()
 
 
-@pytest.fixture(scope="module")
-async def bubblewrap() -> AsyncIterator[Sandbox]:
-    """A bubblewrap sandbox that refuses nothing by its score."""
-    opened = await open_sandbox("bubblewrap", clock=SystemClock(), risk_policy=FEARLESS)
+@pytest.fixture(scope="module", params=["nursery", "alone"])
+async def bubblewrap(request: pytest.FixtureRequest) -> AsyncIterator[Sandbox]:
+    """A bubblewrap sandbox that refuses nothing by its score, with and without the nursery."""
+    opened = await open_sandbox(
+        "bubblewrap", clock=SystemClock(), risk_policy=FEARLESS, nursery=request.param == "nursery"
+    )
     yield opened
     await opened.close()
