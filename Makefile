@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint types imports check docs lock clean install bench-saga bench-queue bench-sandbox bench-mcp bundle bench-loop
+.PHONY: demo test lint types imports check docs lock clean install bench-saga bench-queue bench-sandbox bench-mcp bundle bench-loop bench-web
 
 install: $(VENV)/.installed
 
@@ -84,6 +84,10 @@ bench-sandbox: install .cache/bench-sandbox/.installed
 # 1,000 clients for a minute; BENCH_CLIENTS=0 leaves them out.
 bench-mcp: install
 	$(BIN)/python -m benchmarks.mcp
+
+# The HTTP API on 100,000 finished and 1,000 running sagas, and 500 listeners. About four minutes.
+bench-web: install
+	$(BIN)/python -m benchmarks.web
 
 # One sample, best of n and the loop on HumanEval with the demo's model. About ten minutes on two cores.
 bench-loop: install

@@ -11,6 +11,8 @@ import logging
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
+from itertools import pairwise
 from typing import Final
 
 import anyio
@@ -33,6 +35,9 @@ _CROWD: Final = 100
 _QUEUE_LOOKS: Final = 4
 #: How long a missing number is waited for, in looks: its transaction may not be committed yet.
 _PATIENCE: Final = 8
+#: How far back, and how long ago, a number may be missing that still comes.
+_RECENT: Final = 100
+_YOUNG: Final = timedelta(seconds=10)
 #: More events at a time, or more for all listeners together, are not sent one by one.
 MOST_AT_ONCE: Final = 200
 _MOST_TOGETHER: Final = 20_000
@@ -148,8 +153,18 @@ class EventFeed:
         """Return the number of the latest event that has been given out, or may be skipped."""
         if len(self._listeners) <= 1 or self._position == 0:
             async with self._database.read() as connection:
-                self._position = max(self._position, await last_number(connection))
+                start = max(await last_number(connection) - _RECENT, 0)
+                recent = await events_after(connection, start, 2 * _RECENT)
+            self._position = max(self._position, self._settled(recent))
         return self._position
+
+    def _settled(self, recent: Sequence[StreamedEvent]) -> int:
+        """Return the last number before one that is missing, and may still come."""
+        young = self._clock.now() - _YOUNG
+        for before, after in pairwise(recent):
+            if after.number != before.number + 1 and after.at > young:
+                return before.number
+        return recent[-1].number if recent else 0
 
     async def run(self) -> None:
         """Look at the store while anybody listens, until cancelled."""
