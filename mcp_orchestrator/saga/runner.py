@@ -137,7 +137,7 @@ class SagaRun:
                 await self._around.journal.park(self.record)
                 return
             with anyio.CancelScope() as self._work:
-                await self._work_on()
+                # Whoever sent a message before there was this scope could not cancel it.
                 while not (self._has_messages or self.progress.is_at_rest or self._is_asleep()):
                     await self._work_on()
 
