@@ -33,6 +33,7 @@ from mcp_orchestrator.agents import (
 )
 from mcp_orchestrator.clock import SystemClock
 from mcp_orchestrator.codeloop import LoopResult, extract_code, first_question, loop_definition
+from mcp_orchestrator.collector import collect_rarely
 from mcp_orchestrator.demo.local_model import MODEL, local_model
 from mcp_orchestrator.runtime import Runtime, open_runtime
 from mcp_orchestrator.saga import JsonObject
@@ -194,6 +195,7 @@ def show(name: str, contest: Contest) -> None:
 
 async def main() -> None:
     tasks = choose(PROBLEMS, SEED)
+    collect_rarely()  # as `serve` does
     overhead = await measure_overhead()
     print(f"overhead of the loop: {overhead:.2f} ms a model call", flush=True)
     print(f"{MODEL}, {PROBLEMS} problems, at most {CALLS} calls each, seed {SEED}", flush=True)

@@ -1,6 +1,8 @@
 """The providers' keys are in nothing that is written, answered or counted."""
 
 import json
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import anyio
@@ -8,6 +10,7 @@ import httpx
 from mcp import Client
 
 from tests.services.orchestrator import call, http_server, refusal, text_of, until_ended
+from tests.services.otlp_receiver import OtlpReceiver, otlp_receiver
 from tests.services.programmer import PROBLEM, TESTS, programmer
 from tests.services.provider_server import Answer, Received, provider_server, reply
 
@@ -38,11 +41,12 @@ class Blabber:
         return reply({"error": {"message": words, "type": "auth"}}, 401, X_Echo=key)
 
 
-async def test_keys_are_in_no_file_no_answer_and_no_metric(tmp_path: Path) -> None:
+async def test_keys_are_in_no_file_no_answer_no_metric_and_no_trace(tmp_path: Path) -> None:
     mood, provider_side = blabbing()
     cassette = tmp_path / "traffic.jsonl"
-    async with provider_server(provider_side) as provider:
+    async with provider_server(provider_side) as provider, receiving_traces() as traces:
         settings = {
+            "OTEL_EXPORTER_OTLP_ENDPOINT": traces.endpoint,
             "DEEPSEEK_API_KEY": KEYS[0], "DEEPSEEK_BASE_URL": provider.base_url,
             "PERPLEXITY_API_KEY": KEYS[1], "PERPLEXITY_BASE_URL": provider.base_url,
             "MCP_ORCHESTRATOR_RECORD_PROVIDERS": str(cassette),
@@ -75,11 +79,19 @@ async def test_keys_are_in_no_file_no_answer_and_no_metric(tmp_path: Path) -> No
         assert provider_side.heard == {f"Bearer {key}" for key in KEYS}, "they were sent"
     assert "401" in answered[1], "the errors were told"
     assert "Invalid key" in cassette.read_text()
+    sent = [repr(span) for span in traces.spans]
+    assert any("401" in span for span in sent), "the server has ended: all of them are here"
     written = await anyio.to_thread.run_sync(_everything_below, tmp_path)
     assert {"orchestrator.db", "traffic.jsonl", "server-0.log", "report.md"} <= {*written}
     for key in KEYS:
-        assert not [text for text in answered if key in text]
+        assert not [text for text in (*answered, *sent) if key in text]
         assert not [name for name, content in written.items() if key.encode() in content]
+
+
+@asynccontextmanager
+async def receiving_traces() -> AsyncGenerator[OtlpReceiver]:
+    with otlp_receiver() as receiver:
+        yield receiver
 
 
 def _everything_below(folder: Path) -> dict[str, bytes]:

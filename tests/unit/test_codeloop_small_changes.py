@@ -3,7 +3,7 @@
 import ast
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mcp_orchestrator.codeloop.small_changes import small_changes
@@ -41,9 +41,11 @@ def test_the_right_program_is_among_them_and_the_change_is_named(
     assert note in notes[right + "\n"]
 
 
+@settings(max_examples=50, deadline=None)
 @given(
     st.lists(
-        st.sampled_from(["x = 1", "x += y", "if x < 2:\n    x = y\n    y = 3", "y = not x", "x ="])
+        st.sampled_from(["x = 1", "x += y", "if x < 2:\n    x = y\n    y = 3", "y = not x", "x ="]),
+        max_size=6,
     ).map("\n".join)
 )
 def test_each_is_another_program_that_can_be_parsed(code: str) -> None:
