@@ -31,6 +31,7 @@ from mcp_orchestrator.server.auth.gate import CountRefusals, LimitRate
 from mcp_orchestrator.server.auth.principal import ADMIN
 from mcp_orchestrator.server.auth.rate import RateLimit
 from mcp_orchestrator.server.auth.refusals import Refusals
+from mcp_orchestrator.server.session_routing import RouteSessions
 from mcp_orchestrator.server.standard_streams import StandardStreams
 
 _log = logging.getLogger(__name__)
@@ -130,6 +131,13 @@ def build_asgi(server: MCPServer[None], runtime: Runtime, refusals: Refusals) ->
     if settings.auth and settings.requests_per_minute is not None:
         limit = RateLimit(settings.requests_per_minute, runtime.clock)
         app.user_middleware.append(Middleware(LimitRate, limit=limit))  # below the token's check
+    if settings.replica_url is not None and settings.transport == "http":
+        app.add_middleware(
+            RouteSessions,
+            own_url=settings.replica_url,
+            key=runtime.serving.key,
+            security=security,
+        )
     app.add_middleware(CountRefusals, refusals=refusals)
     return app
 

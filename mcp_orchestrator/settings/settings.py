@@ -49,6 +49,11 @@ class Settings(BaseSettings):
     public_url: str | None = Field(
         default=None, description="The address that clients use, such as https://mcp.example.com."
     )
+    replica_url: str | None = Field(
+        default=None,
+        description="Where other servers behind the same address reach this one, such as"
+        " http://10.0.0.5:8765; requests of its sessions are then handed on to it.",
+    )
     oauth_issuer: str | None = Field(
         default=None, description="The authorization server whose access tokens are accepted."
     )

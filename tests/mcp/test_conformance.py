@@ -3,7 +3,8 @@
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import httpx
@@ -14,6 +15,8 @@ from tests.services.conformance_suite import failures, find_suite
 from tests.services.orchestrator import environment
 from tests.services.process import await_ready, free_port, stop_process
 
+SERVER = "tests.mcp.conformance.serve"
+
 
 def _answers(url: str) -> bool:
     try:
@@ -22,23 +25,41 @@ def _answers(url: str) -> bool:
         return False
 
 
-@pytest.fixture(scope="module")
-def conforming(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    folder = tmp_path_factory.mktemp("conforming")
+@contextmanager
+def _serving(folder: Path, module: str, *arguments: str, **settings: str) -> Generator[str]:
+    """Run a module that listens on the port which is its first argument."""
     port = free_port()
-    log = folder / "server.log"
+    url = f"http://127.0.0.1:{port}"
+    log = folder / f"{port}.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "tests.mcp.conformance.serve", str(port)],
-            env=environment(folder),
+            [sys.executable, "-m", module, str(port), *arguments],
+            env=environment(folder, MCP_ORCHESTRATOR_REPLICA_URL=url, **settings),
             cwd=Path(__file__).parents[2],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
         )
-    await_ready(process, lambda: _answers(f"http://127.0.0.1:{port}/health"), log)
-    yield f"http://127.0.0.1:{port}/mcp"
-    stop_process(process)
+    try:
+        await_ready(process, lambda: _answers(f"{url}/health"), log)
+        yield url
+    finally:
+        stop_process(process)
+
+
+@pytest.fixture(scope="module", params=["one server", "two servers taking turns"])
+def conforming(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("conforming")
+    with ExitStack() as stack:
+        first = stack.enter_context(_serving(folder, SERVER))
+        if request.param == "one server":
+            yield f"{first}/mcp"
+            return
+        second = stack.enter_context(_serving(folder, SERVER))
+        proxy = stack.enter_context(_serving(folder, "tests.services.round_robin", first, second))
+        yield f"{proxy}/mcp"
 
 
 @pytest.mark.parametrize("revision", ["2025-11-25", "2026-07-28"])

