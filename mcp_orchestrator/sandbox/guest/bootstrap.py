@@ -53,7 +53,8 @@ def main() -> None:
     needed = names.index(os.environ.pop("SANDBOX_ENTRY", "supervisor")) + 1
     install(modules[:needed])
     entry = sys.modules[modules[needed - 1][0]]
-    entry.serve(lambda: install(modules[needed:]))
+    rest = modules[names.index("nursery") + 1 :]  # no other entry needs the nursery's
+    entry.serve(lambda: install(rest))
 
 
 if __name__ == "__main__":
