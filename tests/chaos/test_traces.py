@@ -93,7 +93,7 @@ async def test_a_loop_that_a_worker_recovers_is_one_tree(tmp_path: Path) -> None
                         await gate.reached.wait()
                     await receiver.until(lambda: len(receiver.named("chat")) == 2)
                     await receiver.until(lambda: receiver.named("tools/call loop_start") != [])
-                    await receiver.until(lambda: receiver.named("sandbox run") != [])
+                    await receiver.until(lambda: receiver.named("step generate") != [])
                     server.kill()
             except* Exception:
                 assert server.process.returncode == -9
@@ -115,7 +115,7 @@ async def test_a_loop_that_a_worker_recovers_is_one_tree(tmp_path: Path) -> None
             asked = [tree[span.parent_id] for span in receiver.named("chat")]
             tested = [tree[span.parent_id] for span in receiver.named("sandbox")]
             assert {span.name.split()[0] for span in asked + tested} == {"step"}
-            assert len(asked) == 3
+            assert len(asked) >= 3  # what was not written down yet is asked again
 
 
 async def test_tasks_stay_in_the_tree_of_their_saga_though_a_worker_dies(tmp_path: Path) -> None:
@@ -134,7 +134,8 @@ async def test_tasks_stay_in_the_tree_of_their_saga_though_a_worker_dies(tmp_pat
                 saga_id = (await call(client, "saga_start", arguments))["saga_id"]
                 with worker(tmp_path, settings, 1) as first:
                     await until(begun.exists)
-                    await receiver.until(lambda: receiver.named("sandbox run") != [])
+                    await receiver.until(lambda: receiver.named("step measure") != [])
+                    await receiver.until(lambda: receiver.named("task sandbox") != [])
                     first.kill()
                 with worker(tmp_path, settings, 2):
                     saga = await call(client, "saga_get", {"saga_id": saga_id, "wait_seconds": 45})
