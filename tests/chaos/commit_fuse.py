@@ -83,16 +83,14 @@ def _connect(dialect: Any, _record: object, _given: object, options: dict[str, A
 
 async def _run(url: str, effects: str, definition: SagaDefinition, key: str) -> None:
     database = open_engine(url)
-    outside = Outside(effects)
     async with (
         GroupCommitter(database) as committer,
         SagaEngine(
-            database, committer, outside, runner_id=f"p{os.getpid()}", lease_seconds=600
+            database, committer, Outside(effects), runner_id=f"p{os.getpid()}", lease_seconds=600
         ) as engine,
     ):
         view = await engine.start(definition, {}, idempotency_key=key)
         await engine.wait_for(view.saga_id, 60)
-        outside.write("commits", view.saga_id, FUSE.commits)
     await database.close()
 
 
@@ -103,7 +101,7 @@ def run_saga(
 
     Args:
         url: the database, migrated.
-        effects: the file of effects; how many commits it took is its last line.
+        effects: the file of effects.
         definition: what is started.
         key: its idempotency key.
         length: at which COMMIT to die; 0 for never.

@@ -46,22 +46,32 @@ class CuttingProxy:
         from_server, to_server = await asyncio.open_connection("127.0.0.1", self.server_port)
         answers = asyncio.create_task(_pass_on(from_server, writer))
         try:
-            while data := await reader.read(65536):
-                self.commits += _COMMIT in data
-                cut = _COMMIT in data and self.commits == self.cut_at
-                if cut and self.side is Cut.AFTER_COMMIT:
-                    answers.cancel()
-                    await asyncio.wait([answers])
-                    to_server.write(data)
-                    await from_server.read(1)  # PostgreSQL answers once it is on disk
-                if cut:
-                    self.was_cut = True
-                    break
-                to_server.write(data)
+            with suppress(ConnectionError):  # either side may end it so
+                await self._pass_commits(reader, from_server, to_server, answers)
         finally:
             answers.cancel()
             for end in (writer, to_server):
                 end.transport.abort()
+
+    async def _pass_commits(
+        self,
+        reader: asyncio.StreamReader,
+        from_server: asyncio.StreamReader,
+        to_server: asyncio.StreamWriter,
+        answers: "asyncio.Task[None]",
+    ) -> None:
+        while data := await reader.read(65536):
+            self.commits += _COMMIT in data
+            cut = _COMMIT in data and self.commits == self.cut_at
+            if cut and self.side is Cut.AFTER_COMMIT:
+                answers.cancel()
+                await asyncio.wait([answers])
+                to_server.write(data)
+                await from_server.read(1)  # PostgreSQL answers once it is on disk
+            if cut:
+                self.was_cut = True
+                return
+            to_server.write(data)
 
 
 async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
