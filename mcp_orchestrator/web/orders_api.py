@@ -1,6 +1,7 @@
 """What a person can do to a saga over HTTP; each order has a reason, which the audit keeps."""
 
-from typing import Annotated
+from collections.abc import Awaitable, Callable
+from typing import Annotated, TypeVar
 
 from pydantic import BaseModel, Field, JsonValue
 
@@ -10,6 +11,7 @@ from mcp_orchestrator.web.endpoint import Endpoint, endpoint
 from mcp_orchestrator.web.sagas_api import AskSaga, SagaDetail, saga_detail
 
 Values = dict[str, JsonValue]
+Asked = TypeVar("Asked", bound=AskSaga)
 
 
 class OrderBody(AskSaga):
@@ -139,24 +141,37 @@ def order_endpoints(workspace: Workspace) -> list[Endpoint]:
         await sagas.signal(asked.saga_id, asked.signal, asked.value)
         return saga_detail(await sagas.get(asked.saga_id))
 
-    below = "/sagas/{saga_id}"
     return [
-        endpoint("POST", f"{below}/abort", "Stop a saga; what was done is undone.",
-                 toolset="saga", asks=Abort, answers=SagaDetail, handle=abort),
-        endpoint("POST", f"{below}/retry", "Run what is not completed.",
-                 toolset="saga", asks=Retry, answers=SagaDetail, handle=retry),
-        endpoint("POST", f"{below}/compensate", "Undo what is completed.",
-                 toolset="saga", asks=OrderBody, answers=SagaDetail, handle=compensate),
-        endpoint("POST", f"{below}/rewind", "Take it back to a step, and forward again.",
-                 toolset="saga", asks=Rewind, answers=SagaDetail, handle=rewind),
-        endpoint("POST", f"{below}/fork", "Start another with its results up to a step.",
-                 toolset="saga", asks=Fork, answers=SagaDetail, handle=fork),
-        endpoint("POST", f"{below}/resolve", "Say that what needed a person is settled.",
-                 toolset="saga", asks=Resolve, answers=SagaDetail, handle=resolve),
-        endpoint("POST", f"{below}/reconcile", "Compare what is stored with what probes find.",
-                 toolset="saga", asks=OrderBody, answers=Findings, handle=reconcile),
-        endpoint("POST", f"{below}/approve", "Approve what a step asks for, or refuse it.",
-                 toolset="saga", asks=Decide, answers=SagaDetail, handle=approve),
-        endpoint("POST", f"{below}/signal", "Send it a signal.",
-                 toolset="saga", asks=Signal, answers=SagaDetail, handle=signal),
-    ]  # fmt: skip
+        _order("abort", "Stop a saga; what was done is undone.", Abort, SagaDetail, abort),
+        _order("retry", "Run what is not completed.", Retry, SagaDetail, retry),
+        _order("compensate", "Undo what is completed.", OrderBody, SagaDetail, compensate),
+        _order("rewind", "Take it back to a step, and forward again.", Rewind, SagaDetail, rewind),
+        _order("fork", "Start another with its results up to a step.", Fork, SagaDetail, fork),
+        _order(
+            "resolve", "Say that what needed a person is settled.", Resolve, SagaDetail, resolve
+        ),
+        _order(
+            "reconcile",
+            "Compare what is stored with what probes find.",
+            OrderBody,
+            Findings,
+            reconcile,
+        ),
+        _order(
+            "approve", "Approve what a step asks for, or refuse it.", Decide, SagaDetail, approve
+        ),
+        _order("signal", "Send it a signal.", Signal, SagaDetail, signal),
+    ]
+
+
+def _order(
+    name: str,
+    summary: str,
+    asks: type[Asked],
+    answers: type[BaseModel],
+    handle: Callable[[Asked], Awaitable[BaseModel]],
+) -> Endpoint:
+    path = f"/sagas/{{saga_id}}/{name}"
+    return endpoint(
+        "POST", path, summary, toolset="saga", asks=asks, answers=answers, handle=handle
+    )
